@@ -1,0 +1,180 @@
+"""Memories: the current state, and every state that ever was."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import User
+from django.db import models
+from django.urls import reverse
+from django.utils import timezone
+
+from blocks.state import DEFAULT_KIND, DEFAULT_LIMIT, FIELDS, State, state_hash
+from memoryhub.models import Project
+
+
+def digest_of(text: str) -> str:
+    """Hex SHA-256 of a text: its key in `Text`."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class TextQuerySet(models.QuerySet["Text"]):
+    def keep(self, texts: Iterable[str]) -> None:
+        """Store every text that is not stored yet."""
+        rows = {digest_of(text): text for text in texts}
+        known = set(self.filter(digest__in=rows).values_list("digest", flat=True)) if len(rows) < 500 else set()
+        self.bulk_create(
+            [Text(digest=d, data=zlib.compress(t.encode()), length=len(t)) for d, t in rows.items() if d not in known],
+            ignore_conflicts=True,
+            batch_size=500,
+        )
+
+
+class Text(models.Model):
+    """A text, stored once by content, compressed. `length` in characters."""
+
+    digest = models.CharField(max_length=64, primary_key=True)
+    data = models.BinaryField()
+    length = models.PositiveIntegerField()
+
+    objects = TextQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def text(self) -> str:
+        return zlib.decompress(bytes(self.data)).decode()
+
+
+class SyncState(models.TextChoices):
+    """How a memory stands, in the words and the order of the main page's filter."""
+
+    SYNCED = "synced", "in sync"
+    WAITING = "waiting", "waiting"
+    CHANGED = "changed", "changed there"
+    CONFLICT = "conflict", "conflict"
+    PROBLEM = "problem", "problem"
+    LOCAL_ONLY = "local_only", "not shared"
+
+
+class MemoryQuerySet(models.QuerySet["Memory"]):
+    def live(self) -> MemoryQuerySet:
+        return self.filter(archived_at=None, deleted_at=None)
+
+    def archived(self) -> MemoryQuerySet:
+        return self.filter(archived_at__isnull=False, deleted_at=None)
+
+    def deleted(self) -> MemoryQuerySet:
+        return self.filter(deleted_at__isnull=False)
+
+
+class Memory(models.Model):
+    """One remembered thing, as the hub has it now. Written only by `blocks.actions`."""
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="memories")
+    label = models.TextField()
+    title = models.TextField(blank=True)
+    sort_title = models.CharField(max_length=200, blank=True, editable=False)
+    description = models.TextField(blank=True)
+    text = models.TextField(blank=True)
+    kind = models.CharField(max_length=400, default=DEFAULT_KIND)
+    tags = models.JSONField(default=list, blank=True)
+    source = models.TextField(blank=True)
+    file_path = models.TextField(blank=True)
+    client = models.TextField(blank=True)
+    priority = models.TextField(blank=True)
+    status = models.TextField(blank=True)
+    created_at = models.TextField(blank=True, help_text="ISO 8601, exactly as whoever wrote it first gave it.")
+    limit = models.BigIntegerField(default=DEFAULT_LIMIT)
+    read_only = models.BooleanField(default=False)
+
+    shared = models.BooleanField(default=True, help_text="Not shared: it is kept local and gets no block.")
+    hash = models.CharField(max_length=64, editable=False)
+    number = models.PositiveIntegerField(default=0, editable=False, help_text="Of its latest revision.")
+    author = models.CharField(max_length=200, blank=True, editable=False, help_text="Of its latest revision.")
+    changed_at = models.DateTimeField(default=timezone.now, editable=False)
+    archived_at = models.DateTimeField(null=True, blank=True, editable=False)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+    notice = models.TextField(blank=True, help_text="What people should know of the last thing sync did with it.")
+    sync_state = models.CharField(max_length=10, choices=SyncState, default=SyncState.SYNCED, editable=False)
+    waiting_since = models.DateTimeField(
+        null=True, editable=False, help_text="Of the oldest edit not yet on every side."
+    )
+
+    objects = MemoryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "memories"
+        indexes: ClassVar = [
+            models.Index(fields=["project", "-changed_at", "-id"], name="memory_by_change"),
+            models.Index(fields=["project", "sort_title", "id"], name="memory_by_title"),
+            models.Index(fields=["project", "kind", "id"], name="memory_by_kind"),
+            models.Index(fields=["project", "sync_state"], name="memory_by_state"),
+            models.Index(
+                fields=["waiting_since"], name="memory_waiting", condition=models.Q(waiting_since__isnull=False)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title or self.label
+
+    def get_absolute_url(self) -> str:
+        return reverse("memory", args=[self.project.slug, self.uuid])
+
+    @property
+    def state(self) -> State:
+        """All fields that are kept in step."""
+        return {name: getattr(self, name) for name in FIELDS}
+
+    def take(self, state: Mapping[str, Any]) -> None:
+        """Set the fields a state says, and the hash; does not save."""
+        for name in FIELDS:
+            if name in state:
+                setattr(self, name, state[name])
+        self.sort_title = str(self).casefold()[:200]
+        self.hash = state_hash(self.state)
+
+    @property
+    def live(self) -> bool:
+        return self.archived_at is None and self.deleted_at is None
+
+
+class Origin(models.TextChoices):
+    """Where a revision came from."""
+
+    HUB = "hub", "edited"
+    LETTA = "letta", "from Letta"
+    LOCAL = "local", "from local"
+    MERGE = "merge", "merged"
+
+
+class Revision(models.Model):
+    """A state a memory was in. `fields` holds all but the text."""
+
+    memory = models.ForeignKey(Memory, on_delete=models.CASCADE, related_name="revisions")
+    number = models.PositiveIntegerField()
+    text = models.ForeignKey(Text, on_delete=models.PROTECT, related_name="+")
+    fields = models.JSONField()
+    hash = models.CharField(max_length=64)
+    origin = models.CharField(max_length=10, choices=Origin)
+    user = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    author = models.CharField(max_length=200, blank=True)
+    note = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering: ClassVar = ["-number"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["memory", "number"], name="revision_once")]
+
+    def __str__(self) -> str:
+        return f"{self.memory_id} r{self.number}"
+
+    @property
+    def state(self) -> State:
+        return {**self.fields, "text": self.text.text}

@@ -1,0 +1,151 @@
+"""The one interface behind which both sides stand: a Letta server, a Chroma collection.
+
+A store never decides anything: it reads items as `Snapshot`, carries out `Write` one by one, and tells
+apart what it knows from what it does not (`StoreError`, `Outcome.status`). How many calls go at once,
+and in what batches, is the store's to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+from uuid import UUID
+
+from blocks.state import State, state_hash
+
+
+class StoreError(Exception):
+    """A call to a store failed.
+
+    `permanent`: the same call would fail again (the item is refused, the key is wrong); only the rest is
+    worth a retry. `kind`: what a person can do about it differs (see `Probe`).
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False, kind: str = "other") -> None:
+        super().__init__(message)
+        self.permanent = permanent
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One memory as a side shows it at one moment.
+
+    id: the block's id, or the record's document_id. uuid: the memory it carries the mark of, if any.
+    project: slug in its project mark (Letta), or its project_name (Chroma). in_scope: whether it belongs to
+    the project this store was opened for. keep: JSON-ready, all that is needed, besides the state, to
+    make it again (foreign tags and metadata, agents attached, project_name). problem: why it could not be
+    read ('' if it could; else `state` is empty). chunks: how many parts it is stored in.
+    """
+
+    id: str
+    state: State
+    uuid: UUID | None = None
+    project: str = ""
+    in_scope: bool = True
+    keep: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+    chunks: int = 1
+    raw: Any = field(default=None, compare=False, repr=False)  # the store's own
+
+    @property
+    def hash(self) -> str:
+        return state_hash(self.state)
+
+
+@dataclass(frozen=True)
+class Look:
+    """All items in scope. `complete` False: some could not be listed, so nothing follows from absence."""
+
+    snapshots: list[Snapshot]
+    complete: bool = True
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Write:
+    """One thing to do to one item.
+
+    create: make it, marked with `uuid`, from `state` and (when it is brought back) `keep`; `id` is the wanted
+    document_id, where a side can choose. update: bring item `id` to `state`, keeping all that is foreign.
+    mark: the same as update, but only our marks and fields that the item does not say yet. delete: remove it.
+    expected: `Snapshot.hash` the item must still have (None: do not compare); compared by the store right before
+    the write.
+    """
+
+    op: Literal["create", "update", "mark", "delete"]
+    uuid: UUID
+    state: State = field(default_factory=dict)
+    id: str = ""
+    expected: str | None = None
+    keep: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a write.
+
+    done: `snapshot` is the item as read back or as known to be now (None after a delete; for a delete,
+    `keep` is what brings it back). changed: it was not as expected, nothing was written, `snapshot` shows
+    it. gone: the item is proven not to exist (an update or mark was not done; a delete has nothing left to do).
+    refused: it will never be accepted so (`error`). unclear: it may or may not have happened (`error`).
+    """
+
+    write: Write
+    status: Literal["done", "changed", "gone", "refused", "unclear"]
+    snapshot: Snapshot | None = None
+    keep: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The answer of **Test connection**.
+
+    kind: 'ok', 'refused' (refused, timed out, no such host), 'unauthorized', 'not_a_server' (something
+    else answers at that address), 'other'. message: one sentence of what happened. help: what to do.
+    """
+
+    kind: Literal["ok", "refused", "unauthorized", "not_a_server", "other"]
+    message: str
+    help: str = ""
+    version: str = ""
+
+
+class Store(Protocol):
+    """One side of one project. Every method may raise `StoreError`, which never means "not there"."""
+
+    side: str  # 'letta' or 'local'
+    fields: frozenset[str]  # the fields this side can carry
+
+    def probe(self) -> Probe:
+        """Test the connection; never raises."""
+
+    def identify(self, known: str) -> str:
+        """The identity of the real server or collection behind the address, '' if none is planted.
+
+        known: what was found last time ('' at first contact). Another answer than `known` means: wiped,
+        restored or swapped.
+        """
+
+    def plant(self) -> str:
+        """Give the server an identity (a hidden marker block; the collection itself) and return it."""
+
+    def look(self) -> Look:
+        """Every item in scope, read in full."""
+
+    def get(self, ids: Sequence[str]) -> dict[str, Snapshot | None]:
+        """Items by id, whether or not in scope; None is the proof that an id does not exist."""
+
+    def find(self, uuids: Sequence[UUID]) -> dict[UUID, list[Snapshot]]:
+        """Items by our mark, whether or not in scope; every asked uuid is a key."""
+
+    def write(self, writes: Iterable[Write]) -> Iterator[Outcome]:
+        """Carry out each write, in any order; one bad item does not stop the rest."""
+
+    def others(self) -> list[Snapshot]:
+        """Items of this server that are in no project (no mark, not of the rule, not private)."""
+
+    def adopt(self, id: str) -> None:
+        """Put an item of `others` into this store's project (the project mark, nothing else)."""

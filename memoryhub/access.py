@@ -1,0 +1,44 @@
+"""Every membership and role question. Outsiders get 404, members without the right 403."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest
+
+from memoryhub.models import Membership, Project, Role
+
+RANK = {Role.VIEWER: 1, Role.EDITOR: 2, Role.OWNER: 3}
+
+
+def role_of(user: User | AnonymousUser, project: Project) -> Role | None:
+    """The user's role in the project; superusers are owners everywhere."""
+    if user.is_superuser:
+        return Role.OWNER
+    membership = Membership.objects.filter(project=project, user_id=user.pk).first()
+    return Role(membership.role) if membership else None
+
+
+def get_project(request: HttpRequest, slug: str, need: Role = Role.VIEWER) -> Project:
+    """The project, with `project.role` set, if the signed-in user may do what needs `need`.
+
+    Raises Http404 for outsiders (as if it did not exist) and PermissionDenied for members below `need`; archived
+    projects can be read, and written to by owners only.
+    """
+    project = Project.objects.select_related("letta_server", "local_store").filter(slug=slug).first()
+    role = role_of(request.user, project) if project else None
+    if project is None or role is None:
+        raise Http404("No such project.")
+    if RANK[role] < RANK[need] or (project.archived_at and need == Role.EDITOR and role != Role.OWNER):
+        raise PermissionDenied(f"This needs the role {need}; yours is {role}. Ask an owner of the project.")
+    project.role = role  # type: ignore[attr-defined]
+    return project
+
+
+def may_adopt(user: User | AnonymousUser, project: Project) -> bool:
+    """Whether the user may see and adopt blocks in no project on the project's Letta server."""
+    if user.is_staff or user.is_superuser:
+        return project.letta_server is not None
+    if project.letta_server is None or role_of(user, project) != Role.OWNER:
+        return False
+    return project.letta_server.adopters.filter(pk=user.pk).exists()
