@@ -1,0 +1,33 @@
+"""Real servers, each started once a session by the first test that asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers.letta_server import LettaServer
+
+
+@pytest.fixture(scope="session")
+def letta_server() -> Iterator[str]:
+    """The base URL of a real Letta server without a password. Shared: a test works under a slug of its own."""
+    server = LettaServer().start()
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def secure_letta_server() -> Iterator[tuple[str, str]]:
+    """(base URL, password) of a real Letta server that wants a password."""
+    server = LettaServer(password="correct-horse").start()
+    yield server.url, server.password
+    server.stop()
+
+
+@pytest.fixture
+def fresh_letta_server() -> Iterator[str]:
+    """A Letta server for one test alone, which may break it."""
+    server = LettaServer().start()
+    yield server.url
+    server.stop()
