@@ -3,27 +3,42 @@
 Every setting is documented in `.env.example`. A wrong value stops the start with a sentence.
 """
 
+import os
 from pathlib import Path
 
-import environ
+from csp.constants import NONE, SELF
+
+from memoryhub.environment import Environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
-env.read_env(BASE_DIR / ".env")
+env = Environment(BASE_DIR)
+env.read_file(env.path("MEMORYHUB_ENV_FILE", BASE_DIR / ".env"))
 
-DATA_DIR = Path(env.str("MEMORYHUB_DATA", str(BASE_DIR / "var")))
+SECRET_KEY = env.secret("SECRET_KEY")
+FIELD_KEYS = env.fernet_keys("FIELD_KEYS")  # of the stored API keys: the first encrypts, all decrypt
+DEBUG = env.flag("DEBUG", False)
+DATA_DIR = env.folder("MEMORYHUB_DATA", BASE_DIR / "var")
+ADMIN_PASSWORD = env.text("MEMORYHUB_ADMIN_PASSWORD")  # of the first account; generated where empty
 
-SECRET_KEY = env.str("SECRET_KEY")
-FIELD_KEYS = env.list("FIELD_KEYS")  # Fernet keys of the stored API keys; the first encrypts
-DEBUG = env.bool("DEBUG", False)
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-PORT = env.int("PORT", 8000)
+# --- Where it listens -----------------------------------------------------------------------------------
 
-CHROMA_PATH = Path(env.str("CHROMA_PATH", str(DATA_DIR / "chroma")))
-CHROMA_PORT = env.int("CHROMA_PORT", 8001)
-CHROMA_URL = env.str("CHROMA_URL", f"http://127.0.0.1:{CHROMA_PORT}")
-STORE_TIMEOUT = env.float("STORE_TIMEOUT", 15.0)  # seconds for one call to a Letta or Chroma server
+HOST = env.text("MEMORYHUB_HOST", "127.0.0.1")
+PORT = env.number("PORT", 8000)
+WEB_WORKERS = env.number("WEB_WORKERS", 1, highest=64)
+WEB_THREADS = env.number("WEB_THREADS", 8, highest=256)
+ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
+
+# --- The stores -----------------------------------------------------------------------------------------
+
+CHROMA_PATH = env.path("CHROMA_PATH", DATA_DIR / "chroma")
+CHROMA_PORT = env.number("CHROMA_PORT", 8001)
+CHROMA_URL = env.url("CHROMA_URL", f"http://127.0.0.1:{CHROMA_PORT}")
+CHROMA_OWN = CHROMA_URL == f"http://127.0.0.1:{CHROMA_PORT}"  # whether `make run` starts that server
+STORE_TIMEOUT = env.seconds("STORE_TIMEOUT", 15.0)  # for one call to a Letta or Chroma server
+os.environ["ANONYMIZED_TELEMETRY"] = "False"  # chromadb takes it from nowhere else
+
+# --- Django ---------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
     "memoryhub",
@@ -75,7 +90,7 @@ TEMPLATES = [
     },
 ]
 
-DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'memoryhub.sqlite3'}")}
+DATABASES = {"default": env.database("DATABASE_URL", DATA_DIR / "memoryhub.sqlite3")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # WAL lets pages be read while a worker writes; IMMEDIATE makes writers queue up (for as long as
     # `timeout` says) where a deferred transaction would fail at once when it turns into a write.
@@ -107,7 +122,7 @@ LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "login"
 
 LANGUAGE_CODE = "en-us"
-TIME_ZONE = env.str("TIME_ZONE", "UTC")
+TIME_ZONE = env.time_zone("TIME_ZONE", "UTC")
 USE_TZ = True
 USE_I18N = False
 
@@ -117,4 +132,61 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# --- Mail -----------------------------------------------------------------------------------------------
+
+globals().update(env.email("EMAIL_URL", "consolemail://"))
+EMAIL_TIMEOUT = 20
+DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "Memory Hub <memoryhub@localhost>")
+
+# --- Security -------------------------------------------------------------------------------------------
+
+# HTTPS means: a proxy before the hub speaks it, and says so in X-Forwarded-Proto.
+HTTPS = env.flag("HTTPS", False)
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
+SECURE_HSTS_SECONDS = 30 * 24 * 3600 if HTTPS else 0
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SESSION_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_SECURE = HTTPS
+# Cookies are shared between ports: names of our own keep other programs on localhost from signing us out.
+SESSION_COOKIE_NAME = "memoryhub_session"
+CSRF_COOKIE_NAME = "memoryhub_csrf"
+CSRF_COOKIE_HTTPONLY = True  # pages carry the token themselves
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 24 * 2**20  # a Letta block can be 20 MB
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# --- Log ------------------------------------------------------------------------------------------------
+
+LOG_LEVEL = env.log_level("LOG_LEVEL", "INFO")
+# These would log whole requests, headers with API keys among them.
+QUIET = ("httpx", "httpcore", "letta_client", "chromadb", "urllib3", "requests", "markdown_it", "environ")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        "django": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
+        "django.server": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
+        "django.db.backends": {"level": "INFO"},  # its DEBUG repeats every parameter
+        **{name: {"level": "WARNING"} for name in QUIET},
+    },
 }
