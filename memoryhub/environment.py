@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 T = TypeVar("T")
 DATABASES = {"django.db.backends.sqlite3", "django.db.backends.postgresql"}
+WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -56,17 +57,7 @@ class Environment:
         return value
 
     def flag(self, name: str, default: bool) -> bool:
-        words = {
-            "true": True,
-            "yes": True,
-            "on": True,
-            "1": True,
-            "false": False,
-            "no": False,
-            "off": False,
-            "0": False,
-        }
-        return self.convert(name, default, lambda value: words[value.lower()], "true or false")
+        return self.convert(name, default, lambda value: WORDS[value.lower()], "true or false")
 
     def number(self, name: str, default: int, lowest: int = 1, highest: int = 65535) -> int:
         def make(value: str) -> int:
@@ -195,6 +186,6 @@ class Environment:
         backend = settings["EMAIL_BACKEND"].rsplit(".", 2)[-2:]
         if "EmailBackend" not in backend or ("smtp" in backend and not settings["EMAIL_HOST"]):
             raise ImproperlyConfigured(
-                f"{name} is not understood: write smtp+tls://user:password@host:587, or consolemail:// to only log mails."
+                f"{name} is not understood: write smtp+tls://user:password@host:587, or consolemail:// to log mails."
             )
         return {key: setting for key, setting in settings.items() if setting not in (None, "")}

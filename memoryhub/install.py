@@ -64,7 +64,7 @@ def ensure_packages(venv: Path, requirements: Path) -> None:
     if stamp.exists() and stamp.read_text() == wanted:
         return
     say(f"Installing the packages of {requirements.name} (the first time this takes a minute or two) ...")
-    pip = [venv / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if subprocess.run([*pip, "-r", requirements]).returncode:
         sys.exit(
             f"The packages of {requirements.name} could not be installed (pip says why above): check the network "

@@ -28,7 +28,7 @@ honcho.manager.KILL_WAIT = KILL_WAIT
 honcho.manager.SIGNALS[signal.SIGHUP] = {"name": "SIGHUP", "rc": 129}
 
 
-class KeptProcess(Process):  # type: ignore[misc]
+class KeptProcess(Process):
     """One line of the Procfile. `run` is the body of a small process that stands between it and honcho."""
 
     stopping: Any = None  # a multiprocessing.Event, set by the manager when it takes everything down
@@ -83,7 +83,7 @@ class KeptProcess(Process):  # type: ignore[misc]
                 os.killpg(self._child.pid, number)
 
 
-class Manager(honcho.manager.Manager):  # type: ignore[misc]
+class Manager(honcho.manager.Manager):
     """`begun` is called in a thread of its own as soon as the processes were started."""
 
     def __init__(self, begun: Callable[[], None]) -> None:

@@ -33,8 +33,9 @@ CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 
 CHROMA_PATH = env.path("CHROMA_PATH", DATA_DIR / "chroma")
 CHROMA_PORT = env.number("CHROMA_PORT", 8001)
-CHROMA_URL = env.url("CHROMA_URL", f"http://127.0.0.1:{CHROMA_PORT}")
-CHROMA_OWN = CHROMA_URL == f"http://127.0.0.1:{CHROMA_PORT}"  # whether `make run` starts that server
+CHROMA_OWN_URL = f"http://127.0.0.1:{CHROMA_PORT}"
+CHROMA_URL = env.url("CHROMA_URL", CHROMA_OWN_URL)
+CHROMA_OWN = CHROMA_OWN_URL == CHROMA_URL  # whether `make run` starts that server
 STORE_TIMEOUT = env.seconds("STORE_TIMEOUT", 15.0)  # for one call to a Letta or Chroma server
 os.environ["ANONYMIZED_TELEMETRY"] = "False"  # chromadb takes it from nowhere else
 
