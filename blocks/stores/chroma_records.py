@@ -1,0 +1,316 @@
+"""What a memory looks like as records, in both directions (pure but for the row type).
+
+A memory is a *document*: all rows with one document_id, each holding one chunk of the text and all the metadata.
+The hub's own rows carry, besides the original engine's keys:
+
+- memhub_id, label, description, tags_list: the memory's, see the field table in docs/architecture.md
+- write_id, chunk_count: of the write that made them; rows that disagree are torn
+- start, end: the slice of the text
+- memhub_sha: hash of the chunk's text; another text in the row means that somebody changed this chunk
+- memhub_meta: four hex digits for each key of `PRINTED`; tells which row's metadata somebody changed
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from blocks.state import State, clean_tags, kind_of, types_of, unstorable
+from blocks.stores.base import Snapshot
+from blocks.stores.chroma_rows import Row
+from blocks.stores.chunks import BrokenChunks, Part, join_foreign, join_own
+
+Meta = dict[str, Any]
+
+KEYS = {
+    "title": "title",
+    "description": "description",
+    "label": "label",
+    "source": "source",
+    "file_path": "file_path",
+    "client": "client_name",
+    "priority": "priority",
+    "status": "status",
+    "created_at": "created_at",
+}
+PRINTED = (*KEYS.values(), "doc_type", "artifact_type", "tags", "project_name")
+LAYOUT = frozenset(PRINTED) | {"document_id"}  # what the store knows of the metadata, ...
+PER_ROW = frozenset({"chunk_index", "start", "end", "memhub_sha", "memhub_meta", "write_id", "chunk_count"})
+KNOWN = LAYOUT | PER_ROW | {"memhub_id", "tags_list"}  # ... everything else is foreign
+CHUNK_ID = re.compile(r"(.+)_chunk_(\d+)", re.DOTALL)
+
+
+class Broken(ValueError):
+    """The rows do not make a memory; the message says why, for a person."""
+
+
+@dataclass(slots=True)
+class Document:
+    """The rows of one document_id, in the order of the text."""
+
+    id: str
+    rows: list[Row]
+    meta: Meta = field(default_factory=dict)  # of all rows, as `merged`
+
+    @property
+    def own(self) -> bool:
+        return any("write_id" in row.meta for row in self.rows)
+
+
+def documents(rows: Iterable[Row]) -> dict[str, Document]:
+    """The rows by document."""
+    found: dict[str, Document] = {}
+    for row in rows:
+        id = document_id(row)
+        if id in found:
+            found[id].rows.append(row)
+        else:
+            found[id] = Document(id, [row])
+    for document in found.values():
+        if len(document.rows) > 1:
+            document.rows.sort(key=_place)
+        document.meta = merged(document.rows)
+    return found
+
+
+def document_id(row: Row) -> str:
+    """The document a row belongs to: as it says, else by its id, else it is one by itself."""
+    said = row.meta.get("document_id")
+    if isinstance(said, str) and said:
+        return said
+    match = CHUNK_ID.fullmatch(row.id)
+    return match[1] if match else row.id
+
+
+def chunk_index(row: Row) -> int | None:
+    said = row.meta.get("chunk_index")
+    if isinstance(said, int) and not isinstance(said, bool):
+        return said
+    match = CHUNK_ID.fullmatch(row.id)
+    return int(match[2]) if match else None
+
+
+def _place(row: Row) -> int:
+    return chunk_index(row) or 0  # rows that say nothing stay in the order they were inserted in
+
+
+def merged(rows: Sequence[Row]) -> Meta:
+    """The metadata of a document: what its rows agree on; where they differ, a changed value wins over unchanged
+    ones (the hub's rows say which), else the first row that says anything."""
+    if len(rows) == 1:
+        return rows[0].meta
+    result: Meta = {}
+    for key in dict.fromkeys(key for row in rows for key in row.meta):
+        first = rows[0].meta.get(key)
+        same = first is not None and all(row.meta.get(key) == first for row in rows)
+        result[key] = first if same or key in PER_ROW else _winner(key, rows)
+    return result
+
+
+def _winner(key: str, rows: Sequence[Row]) -> Any:
+    values = [row.meta[key] for row in rows if key in row.meta]
+    changed = [row.meta[key] for row in rows if key in row.meta and _was_changed(key, row.meta)]
+    return (changed or values)[0]
+
+
+def _was_changed(key: str, meta: Meta) -> bool:
+    prints = meta.get("memhub_meta")
+    if key not in PRINTED or not isinstance(prints, str):
+        return False
+    place = 4 * PRINTED.index(key)
+    return prints[place : place + 4] != _print(meta[key])
+
+
+def _print(value: Any) -> str:
+    return hashlib.sha256(str(value).encode(errors="replace")).hexdigest()[:4]
+
+
+def prints(meta: Meta) -> str:
+    """The value of memhub_meta."""
+    return "".join(_print(meta.get(key, "")) for key in PRINTED)
+
+
+def sha(text: str) -> str:
+    """The value of memhub_sha."""
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]
+
+
+# --- reading
+
+
+def snapshot_of(document: Document, in_scope: bool = True) -> Snapshot:
+    """The memory in a document, or what is wrong with it."""
+    meta = document.meta
+    try:
+        state, problem = state_of(document), ""
+    except (Broken, BrokenChunks) as error:
+        state, problem = {}, str(error)
+    return Snapshot(
+        id=document.id,
+        state=state,
+        uuid=mark_of(meta),
+        project=meta["project_name"] if isinstance(meta.get("project_name"), str) else "",
+        in_scope=in_scope,
+        keep={} if "NUL" in problem else keep_of(document),
+        problem=problem,
+        chunks=len(document.rows),
+        raw=document,
+    )
+
+
+def mark_of(meta: Meta) -> UUID | None:
+    try:
+        return UUID(meta["memhub_id"])
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def keep_of(document: Document) -> dict[str, Any]:
+    """What brings the document back besides its state."""
+    return {
+        "document_id": document.id,
+        "project_name": document.meta.get("project_name", ""),
+        "foreign": foreign(document.meta),
+    }
+
+
+def foreign(meta: Meta) -> Meta:
+    """The metadata that is not the hub's to know (sparse vectors, which belong to one chunk, excepted)."""
+    plain = (str, int, float, bool, list)
+    return {key: value for key, value in meta.items() if key not in KNOWN and isinstance(value, plain)}
+
+
+def state_of(document: Document) -> State:
+    """Raises `Broken` or `BrokenChunks`."""
+    for row in document.rows:
+        _check_row(row)
+    meta = document.meta
+    state: State = {name: _said(meta, key) for name, key in KEYS.items() if key in meta}
+    state["text"] = own_text(document.rows) if document.own else foreign_text(document.rows)
+    if "doc_type" in meta or "artifact_type" in meta:
+        state["kind"] = kind_of(_said(meta, "doc_type"), _said(meta, "artifact_type"))
+    if "tags" in meta:
+        state["tags"] = tags_of(meta)
+    return state
+
+
+def _check_row(row: Row) -> None:
+    if row.text is None:
+        raise Broken(f"record {row.id!r} has no text")
+    for name, value in (("text", row.text), *row.meta.items()):
+        if isinstance(value, list):
+            value = "".join(map(str, value))
+        reason = unstorable(name) or unstorable(value)
+        if reason:
+            raise Broken(f"the {name!r} of record {row.id!r} {reason}")
+
+
+def _said(meta: Meta, key: str) -> str:
+    value = meta.get(key, "")
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (bool, int, float)):
+        return str(value)
+    raise Broken(f"the metadata {key!r} is not a text")
+
+
+def tags_of(meta: Meta) -> list[str]:
+    """The tags. tags_list keeps those with a comma; somebody else's change is in `tags` only, and wins."""
+    tags, listed = meta["tags"], meta.get("tags_list")
+    if isinstance(tags, list):
+        return clean_tags(map(str, tags))
+    tags = _said(meta, "tags")
+    if isinstance(listed, list) and ",".join(map(str, listed)) == tags:
+        return clean_tags(map(str, listed))
+    return clean_tags(tags.split(","))
+
+
+def foreign_text(rows: Sequence[Row]) -> str:
+    """The text of another program's rows. Raises `Broken` where one is missing."""
+    if len(rows) > 1 or isinstance(rows[0].meta.get("chunk_index"), int):
+        _check_sequence([chunk_index(row) for row in rows])
+    return join_foreign([row.text or "" for row in rows])
+
+
+def _check_sequence(indices: list[int | None]) -> None:
+    if all(index is None for index in indices):
+        return
+    for wanted, index in enumerate(indices):
+        if index != wanted:
+            raise Broken(f"chunk {wanted} is missing" if index is None or index > wanted else f"chunk {index} is twice")
+
+
+def own_text(rows: Sequence[Row]) -> str:
+    """The text of the hub's own rows. Raises `Broken` where they are torn."""
+    if len({row.meta.get("write_id") for row in rows}) > 1:
+        raise Broken("torn: its records come from different writes")
+    count = rows[0].meta.get("chunk_count")
+    if count != len(rows):
+        raise Broken(f"torn: {len(rows)} of {count} records are there")
+    return join_own([_part(row) for row in rows])
+
+
+def _part(row: Row) -> Part:
+    start, end = row.meta.get("start"), row.meta.get("end")
+    if not isinstance(start, int) or not isinstance(end, int):
+        raise Broken(f"record {row.id!r} does not say which part of the text it is")
+    text = row.text or ""
+    return Part(start, end, text, changed=sha(text) != row.meta.get("memhub_sha"))
+
+
+# --- writing
+
+
+def shared_meta(state: State, current: Meta, said: State, *, document_id: str, project: str, uuid: UUID) -> Meta:
+    """The metadata that every row of a memory gets.
+
+    current, said: the document's metadata now, and the state read from it: what is said as wanted keeps the form
+    somebody else gave it.
+    """
+    meta: Meta = {"document_id": document_id, "memhub_id": str(uuid), "project_name": project}
+    for name, key in KEYS.items():
+        if name in state:
+            meta[key] = current[key] if name in said and said[name] == state[name] else state[name]
+    if "kind" in state:
+        kept = "kind" in said and said["kind"] == state["kind"]
+        types = (_said(current, "doc_type"), _said(current, "artifact_type")) if kept else types_of(state["kind"])
+        meta |= dict(zip(("doc_type", "artifact_type"), types, strict=True))
+    if "tags" in state:
+        meta |= tag_meta(state["tags"], current, said)
+    return meta
+
+
+def tag_meta(tags: list[str], current: Meta, said: State) -> Meta:
+    if said.get("tags") == tags and "tags" in current:
+        return {key: current[key] for key in ("tags", "tags_list") if key in current}
+    return {"tags": ",".join(tags), "tags_list": tags or None}
+
+
+def applied(meta: Mapping[str, Any], changes: Mapping[str, Any]) -> Meta:
+    """Metadata after an update or upsert: merged, None removes."""
+    return {key: value for key, value in {**meta, **changes}.items() if value is not None}
+
+
+def why_not(meta: Mapping[str, Any]) -> str:
+    """Why Chroma cannot hold this metadata ('' when it can)."""
+    for key, value in meta.items():
+        if not key or key.startswith(("#", "chroma:")):
+            return f"the metadata key {key!r} is reserved"
+        values = value if isinstance(value, list) else [value]
+        for one in (key, *values):
+            reason = unstorable(one) or _bad_number(one)
+            if reason:
+                return f"the metadata {key!r} {reason}"
+    return ""
+
+
+def _bad_number(value: Any) -> str:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return "is an integer beyond 64 bits"
+    if isinstance(value, float) and value not in (float("inf"), float("-inf")) and value == value:
+        return ""
+    return "is not a finite number" if isinstance(value, float) else ""

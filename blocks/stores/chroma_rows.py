@@ -1,0 +1,151 @@
+"""The rows of one collection, read and written in as few calls as the server's limits allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from blocks.stores.chroma_http import errors
+
+if TYPE_CHECKING:
+    from chromadb.api.models.Collection import Collection
+
+Where = dict[str, Any]
+
+ONE_CALL = 10_000  # rows read in one call; more than 32,766 fail
+MANY_IDS = 2_000  # ids asked for in one call
+CLOUD_QUOTA = 300  # records in one call, for all of them
+MAX_BYTES = 12_000_000  # of a request as estimated; a body of more than about 40 MB fails
+
+
+@dataclass(slots=True)
+class Row:
+    """One record as stored. text is None where a record has no document."""
+
+    id: str
+    text: str | None
+    meta: dict[str, Any]
+    vector: list[float] | None = field(default=None, repr=False)
+
+
+class Rows:
+    """Reads and writes the rows of a collection. `most`: how many the server takes in one call (None: no quota)."""
+
+    def __init__(self, collection: Collection, most: int | None = None) -> None:
+        self.collection = collection
+        self.one_call = most or ONE_CALL
+        self.many_ids = most or MANY_IDS
+        self.page = most
+
+    def matching(self, where: Where | None) -> list[Row]:
+        """All rows that match, in one call where they are few enough, else by their ids: a listing by pages would
+        skip rows when others are deleted meanwhile."""
+        if self._count() > self.one_call:
+            ids = self.ids(where)
+            if len(ids) > self.one_call:
+                return self.of(ids)
+        return self._get(where=where)
+
+    def ids(self, where: Where | None = None) -> list[str]:
+        """The ids of all rows that match. Under a quota by pages, twice, since rows may go meanwhile."""
+        if self.page is None:
+            return self._list(where)
+        return list(dict.fromkeys(id for _ in range(2) for id in self._paged(where, self.page)))
+
+    def _list(self, where: Where | None, limit: int | None = None, offset: int | None = None) -> list[str]:
+        with errors():
+            return self.collection.get(where=where, include=[], limit=limit, offset=offset)["ids"]
+
+    def _paged(self, where: Where | None, page: int) -> Iterator[str]:
+        offset = 0
+        while ids := self._list(where, page, offset):
+            yield from ids
+            offset += page
+
+    def of(self, ids: Sequence[str]) -> list[Row]:
+        """The rows with these ids, as far as there are any."""
+        return [row for some in batched(ids, self.many_ids) for row in self._get(ids=some)]
+
+    def metas(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The metadata of these ids, as far as they exist."""
+        found: dict[str, dict[str, Any]] = {}
+        for some in batched(ids, self.many_ids):
+            with errors():
+                answer = self.collection.get(ids=some, include=["metadatas"])
+            found |= {id: dict(meta or {}) for id, meta in zip(answer["ids"], answer["metadatas"] or [], strict=True)}
+        return found
+
+    def _count(self) -> int:
+        with errors():
+            return self.collection.count()
+
+    def _get(self, ids: list[str] | None = None, where: Where | None = None) -> list[Row]:
+        with errors():
+            answer = self.collection.get(ids=ids, where=where, include=["documents", "metadatas"])
+        columns = zip(answer["ids"], answer["documents"] or [], answer["metadatas"] or [], strict=True)
+        return [Row(id, text, meta or {}) for id, text, meta in columns]  # type: ignore[arg-type]
+
+    def upsert(self, rows: Iterable[Row]) -> None:
+        """Store text, vector and metadata. Metadata is merged into what is there; None removes a key."""
+        for some in self._packed(rows):
+            with errors():
+                self.collection.upsert(
+                    ids=[row.id for row in some],
+                    documents=[row.text or "" for row in some],
+                    metadatas=[row.meta for row in some],
+                    embeddings=[row.vector for row in some],  # type: ignore[arg-type]
+                )
+
+    def update(self, rows: Iterable[Row]) -> None:
+        """Merge metadata into rows that are there; silently nothing for one that is not."""
+        for some in self._packed(rows):
+            with errors():
+                self.collection.update(ids=[row.id for row in some], metadatas=[row.meta for row in some])
+
+    def delete(self, ids: Sequence[str]) -> None:
+        for some in batched(ids, self.many_ids):
+            with errors():
+                self.collection.delete(ids=some)
+
+    def nearest(self, vector: list[float], count: int, where: Where | None) -> list[tuple[Row, float]]:
+        """The `count` nearest rows (without their texts) and their distances, nearest first."""
+        with errors():
+            answer = self.collection.query(
+                query_embeddings=[vector],  # type: ignore[arg-type]
+                n_results=count,
+                where=where,
+                include=["metadatas", "distances"],
+            )
+        metas, distances = (answer["metadatas"] or [[]])[0], (answer["distances"] or [[]])[0]
+        columns = zip(answer["ids"][0], metas, distances, strict=True)
+        return [(Row(id, None, dict(meta or {})), distance) for id, meta, distance in columns]
+
+    def _packed(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
+        batch: list[Row] = []
+        size = 0
+        for row in rows:
+            size += estimate(row)
+            if batch and (size > MAX_BYTES or len(batch) >= self.many_ids):
+                yield batch
+                batch, size = [], estimate(row)
+            batch.append(row)
+        if batch:
+            yield batch
+
+
+def estimate(row: Row) -> int:
+    """About the bytes a row takes in a request: a vector is 2 kB as base64, a character 4 bytes at most in UTF-8."""
+    return (2_100 if row.vector else 0) + 4 * (len(row.id) + len(row.text or "") + meta_length(row.meta)) + 100
+
+
+def meta_length(meta: Mapping[str, Any]) -> int:
+    return sum(len(key) + (len(value) if isinstance(value, str) else len(str(value))) for key, value in meta.items())
+
+
+def batched(items: Sequence[str], size: int) -> Iterator[list[str]]:
+    """The items in lists of at most `size` (itertools.batched came with Python 3.12)."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
