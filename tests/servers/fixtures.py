@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,14 @@ from tests.servers.letta_server import LettaServer
 
 @pytest.fixture(scope="session")
 def letta_server() -> Iterator[str]:
-    """The base URL of a real Letta server without a password. Shared: a test works under a slug of its own."""
+    """The base URL of a real Letta server without a password. Shared: a test works under a slug of its own.
+
+    MEMORYHUB_TEST_LETTA_URL names one that runs already, to save its start while working on a test.
+    """
+    running = os.environ.get("MEMORYHUB_TEST_LETTA_URL")
+    if running:
+        yield running
+        return
     server = LettaServer().start()
     yield server.url
     server.stop()
@@ -22,12 +30,4 @@ def secure_letta_server() -> Iterator[tuple[str, str]]:
     """(base URL, password) of a real Letta server that wants a password."""
     server = LettaServer(password="correct-horse").start()
     yield server.url, server.password
-    server.stop()
-
-
-@pytest.fixture
-def fresh_letta_server() -> Iterator[str]:
-    """A Letta server for one test alone, which may break it."""
-    server = LettaServer().start()
-    yield server.url
     server.stop()

@@ -6,6 +6,8 @@ Whoever started this holds the other end of
 standard input: when that process ends, however it ends, everything here is stopped too.
 """
 
+# mypy: disable-error-code="import-not-found"
+
 import asyncio
 import os
 import signal

@@ -1,0 +1,139 @@
+"""A Letta server as one side of a project: a memory is a block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+from uuid import UUID
+
+from blocks.state import FIELDS
+from blocks.stores import letta_digest, letta_server
+from blocks.stores.base import Look, Outcome, Probe, Snapshot, StoreError, Write
+from blocks.stores.letta_blocks import MEMORY, Scope, is_private, read_block, tags_of
+from blocks.stores.letta_calls import THREADS, CallError, Calls, block_path
+from blocks.stores.letta_list import Listing
+from blocks.stores.letta_writes import Writer, in_threads
+
+UUIDS_A_CALL = 100  # about 6 kB of address; 8 kB is the usual limit on the way
+
+
+class LettaStore:
+    """`Store` for a Letta server (see there); one connection, one project.
+
+    url: without /v1. api_key: '' where the server wants none. slug: of the project. rule: what is in scope besides
+    blocks with the project's tag, '' | tag:NAME | label:PREFIX | all. timeout: seconds a call. hub_id: of this hub.
+    """
+
+    side = "letta"
+    fields = frozenset(FIELDS)
+
+    def __init__(
+        self, *, url: str, api_key: str, slug: str, hub_id: str, rule: str = "", timeout: float = 30.0
+    ) -> None:
+        self.slug = slug
+        self.scope = Scope(slug, rule)
+        self._hub_id = hub_id
+        self._calls = Calls(url=url, api_key=api_key, timeout=timeout)
+
+    def __repr__(self) -> str:
+        return f"<LettaStore {self.slug} at {self._calls.shown_url}>"
+
+    def probe(self) -> Probe:
+        return letta_server.probe(self._calls)
+
+    def identify(self, known: str) -> str:
+        return letta_server.find_marker(self._calls, self._hub_id, known)
+
+    def plant(self) -> str:
+        return letta_server.plant_marker(self._calls, self._hub_id)
+
+    def look(self) -> Look:
+        tags = self.scope.server_tags()
+        listing = Listing(self._calls, {"tags": tags} if tags else {})
+        read = [read_block(block, self.scope) for page in listing.pages() for block in page]
+        found = [snapshot for snapshot in read if snapshot.in_scope and snapshot.id]
+        strange = [snapshot.problem for snapshot in read if not snapshot.id]
+        problems = strange + ([listing.problem] if listing.problem else [])
+        return Look(found, complete=not problems, problems=problems)
+
+    def get(self, ids: Sequence[str]) -> dict[str, Snapshot | None]:
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="letta") as pool:
+            return dict(zip(ids, pool.map(self._get, ids), strict=True))
+
+    def _get(self, id: str) -> Snapshot | None:
+        """A block the server fails to show (500) is there for all we know, and so is one it will not look for."""
+        try:
+            block = self._calls.block(id)
+        except CallError as error:
+            if error.status not in (400, 422, 500):
+                raise
+            return Snapshot(id=id, state={}, problem=f"The server does not show this block: {error}")
+        return None if block is None else read_block(block, self.scope)
+
+    def find(self, uuids: Sequence[UUID]) -> dict[UUID, list[Snapshot]]:
+        found: dict[UUID, list[Snapshot]] = {uuid: [] for uuid in uuids}
+        wanted = list(found)
+        for start in range(0, len(wanted), UUIDS_A_CALL):
+            for snapshot in self._marked(wanted[start : start + UUIDS_A_CALL]):
+                if snapshot.uuid in found:
+                    found[snapshot.uuid].append(snapshot)
+        return found
+
+    def _marked(self, uuids: Sequence[UUID]) -> list[Snapshot]:
+        """Blocks with the tag of any of these; hidden ones and templates are there too, only not in plain lists."""
+        query = {"tags": [MEMORY + str(uuid) for uuid in uuids], "show_hidden_blocks": "true"}
+        try:
+            blocks = Listing(self._calls, query).all() + Listing(self._calls, query | {"templates_only": "true"}).all()
+        except CallError as error:
+            if error.status != 500:
+                raise
+            if len(uuids) == 1:
+                return [
+                    Snapshot(id="", state={}, uuid=uuids[0], problem=f"The server does not show its block: {error}")
+                ]
+            middle = len(uuids) // 2
+            return self._marked(uuids[:middle]) + self._marked(uuids[middle:])
+        return [read_block(block, self.scope) for block in blocks]
+
+    def write(self, writes: Iterable[Write]) -> Iterator[Outcome]:
+        return in_threads(writes, Writer(self._calls, self.scope).run)
+
+    def others(self) -> list[Snapshot]:
+        read = (read_block(block, self.scope) for block in Listing(self._calls, {}).all())
+        return [
+            snapshot
+            for snapshot in read
+            if snapshot.id
+            and not (snapshot.in_scope or snapshot.project or is_private(snapshot.raw, tags_of(snapshot.raw)))
+        ]
+
+    def adopt(self, id: str) -> None:
+        block = self._calls.block(id)
+        if block is None:
+            raise StoreError("This block does not exist any more.", permanent=True)
+        snapshot = read_block(block, self.scope)
+        if snapshot.project not in ("", self.slug):
+            raise StoreError(f"This block belongs to the project {snapshot.project} already.", permanent=True)
+        if not snapshot.project:
+            self._calls.call("patch", block_path(id), body={"tags": [*tags_of(block), self.scope.tag]})
+
+    def agents(self, block_id: str) -> list[dict[str, str]]:
+        """The agents a block is attached to, as `id` and `name`."""
+        return [{"id": agent["id"], "name": str(agent.get("name", ""))} for agent in self._calls.agents(block_id)]
+
+    def read_digest(self, slug: str) -> tuple[str, str] | None:
+        """(block id, text) of a project's digest; also of a block that has its label but not yet the tag."""
+        block = letta_digest.find_digest(self._calls, slug)
+        return (block["id"], block["value"]) if block else None
+
+    def digest_limit(self, slug: str) -> int:
+        """How many characters the digest may have."""
+        return letta_digest.limit_of(letta_digest.find_digest(self._calls, slug))
+
+    def write_digest(self, slug: str, value: str, expected_value: str | None) -> Literal["written", "changed"]:
+        """Write a project's digest if its text is still `expected_value` (None: there is none yet).
+
+        Raises StoreError, permanent where the text is longer than the block's limit.
+        """
+        return letta_digest.write_digest(self._calls, slug, value, expected_value)

@@ -1,0 +1,185 @@
+"""HTTP calls to a Letta server through letta-client, with answers as plain JSON and errors told apart.
+
+letta-client repeats POST and PATCH by itself (one create whose reply was lost made three blocks) and takes the
+address and the key from the environment where they are missing: here it never retries and always gets both. Its
+models are passed by, because making them costs more than the listing itself.
+"""
+
+from __future__ import annotations
+
+import socket
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import httpx
+from letta_client import APIConnectionError, APIStatusError, APITimeoutError, DefaultHttpxClient, Letta
+
+from blocks.stores.base import StoreError
+
+PAGE = 500  # blocks a list call; the server has no maximum
+NO_KEY = "none"  # an empty key makes a header that HTTP forbids; a server without a password accepts any
+THREADS = 8
+CONNECTIONS = httpx.Limits(max_connections=2 * THREADS, max_keepalive_connections=2 * THREADS, keepalive_expiry=2)
+
+Method = Literal["get", "post", "patch", "delete"]
+Query = Mapping[str, Any]
+
+
+class CallError(StoreError):
+    """A call that failed. status: of HTTP, None without an answer. broke: the connection ended before the answer."""
+
+    def __init__(
+        self, message: str, *, kind: str, status: int | None = None, permanent: bool = False, broke: bool = False
+    ) -> None:
+        super().__init__(message, permanent=permanent, kind=kind)
+        self.status = status
+        self.broke = broke
+
+
+class Calls:
+    """One server. url: without /v1. api_key: '' where the server wants none. timeout: seconds a call."""
+
+    def __init__(self, *, url: str, api_key: str, timeout: float) -> None:
+        self.url = url.strip().rstrip("/")
+        self.shown_url = without_credentials(self.url)
+        self._key = api_key.strip() or NO_KEY
+        self._timeout = timeout
+        self._client: Letta | None = None
+
+    def __repr__(self) -> str:
+        return f"<Calls {self.shown_url}>"
+
+    def _connect(self) -> Letta:
+        if not all("!" <= character <= "~" for character in self._key):
+            raise self._error("The API key contains a blank or a character that no key has.", "unauthorized")
+        if not is_http_address(self.url):
+            raise self._error(f"{self.shown_url or 'An empty address'} is not an http:// address.", "refused")
+        try:
+            http = DefaultHttpxClient(base_url=self.url, timeout=self._timeout, limits=CONNECTIONS)
+        except httpx.InvalidURL:
+            raise self._error(f"{self.shown_url} is not an address.", "refused") from None
+        weakref.finalize(self, http.close)
+        return Letta(base_url=self.url, api_key=self._key, timeout=self._timeout, max_retries=0, http_client=http)
+
+    def _error(self, message: str, kind: str) -> CallError:
+        return CallError(message, kind=kind, permanent=True)
+
+    @property
+    def client(self) -> Letta:
+        if self._client is None:
+            self._client = self._connect()
+        return self._client
+
+    def call(self, method: Method, path: str, *, query: Query | None = None, body: Any = None) -> Any:
+        """The JSON of the answer (a str where it is none). Raises CallError, whose text never holds the key.
+
+        Only a read is repeated, once, on a connection that broke: Letta closes one after an answer of 500, often
+        only when the next request is already on its way.
+        """
+        try:
+            return self._call(method, path, query, body)
+        except CallError as error:
+            if method != "get" or error.status or not error.broke:
+                raise
+        return self._call(method, path, query, body)
+
+    def _call(self, method: Method, path: str, query: Query | None, body: Any) -> Any:
+        options: Any = {"params": dict(query)} if query else {}
+        try:
+            if method == "get":
+                return self.client.get(path, cast_to=object, options=options)
+            return getattr(self.client, method)(path, cast_to=object, body=body, options=options)
+        except APIStatusError as error:
+            raise status_error(error.status_code, self.shown_url) from error
+        except APIConnectionError as error:
+            raise connection_error(error, self.shown_url) from None  # its text may quote the request's headers
+        except ValueError:  # says it is JSON and is not
+            raise CallError(f"{self.shown_url} answers with broken JSON.", kind="not_a_server") from None
+
+    def blocks(self, query: Query) -> list[Any]:
+        """One page of blocks."""
+        answer = self.call("get", "/v1/blocks/", query=query)
+        if not isinstance(answer, list):
+            message = f"{self.shown_url} does not answer like a Letta server."
+            raise CallError(message, kind="not_a_server", permanent=True)
+        return answer
+
+    def block(self, id: str) -> Any:
+        """A block by id, None where the server says that there is none."""
+        try:
+            return self.call("get", block_path(id))
+        except CallError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def agents(self, id: str) -> list[dict[str, Any]]:
+        """The agents a block is attached to."""
+        return [agent for agent in self._agents(id) if isinstance(agent, dict) and isinstance(agent.get("id"), str)]
+
+    def _agents(self, id: str) -> Iterator[Any]:
+        seen: set[str] = set()
+        query: dict[str, Any] = {"limit": 100, "order": "asc"}
+        while True:
+            page = self.call("get", f"{block_path(id)}/agents", query=query)
+            yield from page
+            if len(page) < query["limit"] or page[-1]["id"] in seen:
+                return
+            seen.add(page[-1]["id"])
+            query["after"] = page[-1]["id"]
+
+
+def block_path(id: str) -> str:
+    return f"/v1/blocks/{quote(id, safe='')}"
+
+
+def is_http_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def without_credentials(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    except ValueError:
+        return "The address"
+
+
+def status_error(status: int, url: str) -> CallError:
+    """By status alone. 408, 425, 429 and 5xx pass; the rest would be answered the same again."""
+    passes = status in (408, 425, 429) or status >= 500
+    if status in (401, 403):
+        message, kind = f"{url} does not accept the API key ({status}).", "unauthorized"
+    elif status >= 500:
+        message, kind = f"{url} failed ({status}).", "other"
+    else:
+        message, kind = f"{url} refused the request ({status}).", "other"
+    return CallError(message, kind=kind, status=status, permanent=not passes)
+
+
+def connection_error(error: APIConnectionError, url: str) -> CallError:
+    """What went wrong on the way, from the types of the errors behind it."""
+    causes = list(causes_of(error))
+    broke = False
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        message = f"There is no host {urlsplit(url).hostname}."
+    elif isinstance(error, APITimeoutError):
+        message = f"{url} did not answer in time."
+    elif any(isinstance(cause, httpx.ConnectError) for cause in causes):
+        message = f"Nothing answers at {url}."
+    else:
+        message, broke = f"The connection to {url} broke.", True
+    return CallError(message, kind="refused", broke=broke)
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,92 @@
+"""Which server this is: the connection test, and the marker by which a server is known again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from blocks.stores.base import Probe, StoreError
+from blocks.stores.letta_blocks import MARKER, tags_of
+from blocks.stores.letta_calls import CallError, Calls
+
+MARKER_LABEL = "memory_hub_marker"
+MARKER_TEXT = "Memory Hub recognises this server by this block. Without it, every synchronization stops and asks."
+
+
+def probe(calls: Calls) -> Probe:
+    """The health route ignores the key, so that a real answer comes only from the blocks."""
+    try:
+        blocks = calls.blocks({"limit": 1})
+        version = version_of(calls)
+    except CallError as error:
+        return failed(calls, error)
+    if not version and not (blocks and all(is_block(block) for block in blocks)):
+        return not_letta(calls)
+    return Probe("ok", f"Connected to Letta {version}".strip() + ".", version=version)
+
+
+def is_block(block: Any) -> bool:
+    return isinstance(block, dict) and str(block.get("id")).startswith("block-") and "value" in block
+
+
+def version_of(calls: Calls) -> str:
+    """The version a Letta server says in its health, '' if this does not look like one."""
+    try:
+        health = calls.call("get", "/v1/health/")
+    except CallError:
+        return ""
+    said = health.get("version") if isinstance(health, dict) and "status" in health else ""
+    return said if isinstance(said, str) else ""
+
+
+def failed(calls: Calls, error: CallError) -> Probe:
+    if error.kind == "unauthorized":
+        return Probe("unauthorized", str(error), "Enter the server's password (or a Letta Cloud key) as the API key.")
+    if error.kind == "refused":
+        return Probe("refused", str(error), help_for_unreachable(calls))
+    version = version_of(calls)
+    if not version:
+        return not_letta(calls)
+    message = f"Letta {version} answers, but its list of blocks fails ({error.status})."
+    return Probe(
+        "other", message, "Look at the log of the Letta server; syncing goes on with what can be read.", version
+    )
+
+
+def help_for_unreachable(calls: Calls) -> str:
+    return (
+        "Is `letta server` running there, and are host and port right? A server on this machine answers at"
+        f" http://localhost:8283; one in a container must publish its port. Asked: {calls.shown_url}"
+    )
+
+
+def not_letta(calls: Calls) -> Probe:
+    return Probe(
+        "not_a_server",
+        f"Something answers at {calls.shown_url}, but it is not a Letta server.",
+        "Enter the server's base address without a path, such as http://localhost:8283 (not its web page, not /v1).",
+    )
+
+
+def find_marker(calls: Calls, hub_id: str, known: str) -> str:
+    """The id of this hub's marker block on the server, '' without one; the known one first."""
+    if known and has_mark(calls.block(known), hub_id):
+        return known
+    # The parameter is not in the server's published interface; where it should vanish, only `known` finds the block.
+    query = {"tags": [MARKER + hub_id], "show_hidden_blocks": "true", "limit": 10}
+    return next((block["id"] for block in calls.blocks(query) if has_mark(block, hub_id)), "")
+
+
+def has_mark(block: Any, hub_id: str) -> bool:
+    return isinstance(block, dict) and isinstance(block.get("id"), str) and MARKER + hub_id in tags_of(block)
+
+
+def plant_marker(calls: Calls, hub_id: str) -> str:
+    """The id of the marker block, made unless there is one."""
+    there = find_marker(calls, hub_id, "")
+    if there:
+        return there
+    body = {"label": MARKER_LABEL, "value": MARKER_TEXT, "tags": [MARKER + hub_id], "hidden": True, "read_only": True}
+    block = calls.call("post", "/v1/blocks/", body=body)
+    if not has_mark(block, hub_id):
+        raise StoreError("The Letta server did not keep the hub's marker block.")
+    return str(block["id"])
