@@ -29,4 +29,6 @@ class Command(BaseCommand):
             raise CommandError(f"CHROMA_PATH {path} cannot be used ({error.strerror}).") from error
         chroma = str(Path(sys.executable).with_name("chroma"))
         where = ["--path", str(path), "--host", "127.0.0.1", "--port", str(settings.CHROMA_PORT)]
-        os.execv(chroma, [chroma, "run", *where])  # noqa: S606 - no shell
+        # On stdout it prints an advertisement and every request; what goes wrong is on stderr.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.execve(chroma, [chroma, "run", *where], os.environ | {"RUST_LOG": "warn"})  # noqa: S606 - no shell
