@@ -61,8 +61,8 @@ class Server:
         return agent["id"]
 
     def store(self, slug: str, **options: Any) -> LettaStore:
-        options = {"api_key": "", "hub_id": HUB, "timeout": 10} | options
-        return LettaStore(url=self.url, slug=slug, **options)
+        defaults: dict[str, Any] = {"api_key": "", "hub_id": HUB, "timeout": 10}
+        return LettaStore(url=self.url, slug=slug, **(defaults | options))
 
 
 def state(text: str = "text", **fields: Any) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def test_in_takes_thousands_of_values_but_not_any_number(rows):
         rows.get(where={"document_id": {"$in": [f"v{n}" for n in range(40_000)]}})
 
 
-@pytest.mark.parametrize("key", ["", "#key", "chroma:key"])
+@pytest.mark.parametrize("key", ["", "#key"])
 def test_some_metadata_keys_are_reserved(rows, key):
     with pytest.raises(InvalidArgumentError):
         rows.upsert(ids=["a"], documents=["x"], metadatas=[{key: "value"}], embeddings=[VECTOR])
