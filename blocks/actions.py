@@ -64,12 +64,16 @@ def record(changes: Sequence[Change]) -> None:
     Revision.objects.bulk_create([_revision(change, now) for change in changes], batch_size=500)
 
 
-MUTABLE = (*FIELDS, "sort_title", "shared", "hash", "number", "author", "changed_at", "archived_at", "deleted_at")
-MUTABLE += ("notice", "sync_state", "waiting_since")
+MUTABLE = [
+    *FIELDS,
+    *("sort_title", "shared", "hash", "number", "author", "changed_at", "archived_at", "deleted_at"),
+    *("notice", "sync_state", "waiting_since"),
+]
 
 
 def _save(memories: Iterable[Memory]) -> None:
-    fresh, known = [], []
+    fresh: list[Memory] = []
+    known: list[Memory] = []
     for memory in memories:
         (known if memory.pk else fresh).append(memory)
     Memory.objects.bulk_create(fresh, batch_size=200)
@@ -154,6 +158,15 @@ def restore_revision(memory: Memory, number: int, *, user: User | None) -> Memor
     wanted = current.revisions.select_related("text").get(number=number).state
     state = {**current.state, **wanted, "label": current.label}
     _people([current], user, lambda _: state, note=f"restored revision {number}")
+    return current
+
+
+@transaction.atomic
+def decide(memory: Memory, state: Mapping[str, Any], *, user: User | None, note: str) -> Memory:
+    """Record what a person decided about a memory, also where its state stays as it is; it goes to every side."""
+    current = _lock(memory)
+    new = {**current.state, **state}
+    _people([current], user, lambda _: new, note=note)
     return current
 
 

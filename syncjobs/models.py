@@ -75,6 +75,8 @@ class Replica(models.Model):
         default="ok",
     )
     reason = models.TextField(blank=True)
+    hub_hash = models.CharField(max_length=64, blank=True, help_text="`Memory.hash` when both were last in step.")
+    version = models.PositiveIntegerField(default=0, help_text="Grows with every change of this row.")
     refused_hash = models.CharField(max_length=64, blank=True, help_text="Of the state the side would not take.")
 
     class Meta:
@@ -130,6 +132,22 @@ class Intent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.op} {self.memory_id} ({self.outcome or 'open'})"
+
+
+class Digest(models.Model):
+    """A digest block's text that the hub wrote, or was about to write: such a text may be overwritten."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="digests")
+    address = models.CharField(max_length=1100)
+    hash = models.CharField(max_length=64)
+    written = models.BooleanField(default=False, help_text="This is what stands in the block now.")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["project", "address", "hash"], name="digest_once")]
+
+    def __str__(self) -> str:
+        return f"digest of {self.project_id}"
 
 
 class Conflict(models.Model):

@@ -1,0 +1,342 @@
+"""Carries out what `plan` says for some memories: the hub's part in one transaction, then the sides', journalled.
+
+Callers hold the leases of the memories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import transaction
+from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
+
+from blocks.actions import Change, record
+from blocks.models import Memory, Origin, SyncState, Text, digest_of
+from blocks.state import state_hash
+from blocks.stores.base import Outcome, StoreError, Write
+from memoryhub.models import Project
+from syncjobs.conflicts import close_moot, open_conflict
+from syncjobs.match import Item
+from syncjobs.models import Conflict, Intent, Replica, zero_counters
+from syncjobs.observe import Observation
+from syncjobs.plan import Plan, Seen, Step
+from syncjobs.planning import Planner, Work, describe, restrict, written_at
+from syncjobs.replicas import agree, forget, save_replicas, see
+from syncjobs.sides import OpenSide
+
+
+@dataclass
+class Tally:
+    """What a run did so far. again: memories that changed on a side right before they were to be written."""
+
+    counters: dict[str, int] = field(default_factory=zero_counters)
+    errors: list[dict[str, str]] = field(default_factory=list)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    again: set[int] = field(default_factory=set)
+    touched: set[int] = field(default_factory=set)  # memories that had a step
+
+    def fail(self, memory: Memory | None, side: str, error: str) -> None:
+        self.counters["failed"] += 1
+        self.errors.append(
+            {
+                "memory": str(memory.uuid) if memory else "",
+                "title": str(memory) if memory else "",
+                "side": side,
+                "error": error,
+            }
+        )
+
+    def count(self, name: str, memory: Memory) -> None:
+        self.counters[name] += 1
+        self.touched.add(memory.pk)
+
+
+class Batch:
+    """Some memories of one project, taken through plan, hub, sides. Use once: `run()`."""
+
+    def __init__(self, project: Project, observation: Observation, items: Iterable[Item], tally: Tally) -> None:
+        self.project, self.observation, self.tally = project, observation, tally
+        self.sides = {side.side: side for side in observation.sides}
+        self.items = list(items)
+        self.works: list[Work] = []
+
+    def run(self) -> None:
+        with transaction.atomic():
+            planner = Planner(self.project, self.observation)
+            self.works = planner.load(self.items, lock=True)
+            self.tally.again |= planner.again
+            self._commit_hub()
+        for side in self.sides.values():
+            self._write_side(side)
+        with transaction.atomic():
+            self._settle()
+
+    # --- the hub's part -------------------------------------------------------------------------------------------
+
+    def _commit_hub(self) -> None:
+        self._keep_texts()
+        saved = [change for work in self.works for change in self._saved(work)]
+        record(saved)
+        record([change for work in self.works if (change := self._change(work))])
+        for work in self.works:
+            self._count_hub(work)
+            self._note(work)
+        self._save_replicas()
+        self._save_conflicts()
+        self._prepare_writes()
+
+    def _keep_texts(self) -> None:
+        texts = {s.state["text"] for work in self.works for s in work.item.seen.values() if "text" in s.state}
+        texts |= {work.plan.state["text"] for work in self.works if work.plan.steps}
+        Text.objects.keep(texts)
+
+    def _saved(self, work: Work) -> list[Change]:
+        return [
+            Change(work.memory, {**work.memory.state, **state}, Origin(side), author=side, note="overwritten there")
+            for side, state in work.plan.saved.items()
+        ]
+
+    def _change(self, work: Work) -> Change | None:
+        result = work.plan
+        before = state_hash(work.memory.state)
+        turned = bool(result.archived_by or result.revived_by)
+        if not (work.fresh or turned or result.saved or state_hash(result.state) != before):
+            return None
+        sources = [side for side, how in result.taken.items() if how in ("pull", "merge")]
+        if work.fresh:
+            sources = [work.source]
+        extra: dict[str, Any] = {"notice": "; ".join(result.notices)}
+        if work.fresh:
+            extra["changed_at"] = written_at(result.state["created_at"])
+        if result.archived_by:
+            extra["archived_at"] = timezone.now()
+        if result.revived_by:
+            extra |= {"archived_at": None, "deleted_at": None}
+        return Change(
+            work.memory,
+            result.state,
+            self._origin(sources, result),
+            author=self._author(work, sources),
+            note="; ".join([*result.notices, *([f"deleted on {result.archived_by}"] if result.archived_by else [])]),
+            extra=extra,
+        )
+
+    @staticmethod
+    def _origin(sources: list[str], result: Plan) -> Origin:
+        if not sources:
+            return Origin(result.archived_by) if result.archived_by else Origin.MERGE
+        merged = len(sources) > 1 or "merge" in result.taken.values()
+        return Origin.MERGE if merged else Origin(sources[0])
+
+    @staticmethod
+    def _author(work: Work, sources: list[str]) -> str:
+        who = [str(work.item.seen[side].keep.get("by") or "") or side for side in sources if side in work.item.seen]
+        return " + ".join(who) or work.plan.archived_by or "sync"
+
+    def _count_hub(self, work: Work) -> None:
+        tally, result, memory = self.tally, work.plan, work.memory
+        for side, how in result.taken.items():
+            if side == work.source:
+                tally.count("pulled", memory)
+            elif how in ("pull", "merge", "link"):
+                tally.count({"pull": "pulled", "merge": "merged", "link": "linked"}[how], memory)
+        if result.archived_by:
+            tally.count("archived", memory)
+
+    def _note(self, work: Work) -> None:
+        """What will be shown of this memory's steps."""
+        self.tally.steps.extend(describe(work))
+
+    # --- what is known of the sides -------------------------------------------------------------------------------
+
+    def _save_replicas(self) -> None:
+        changed = []
+        for work in self.works:
+            for side in self.sides.values():
+                replica = self._refresh(work, side)
+                if replica:
+                    changed.append(replica)
+        save_replicas(changed)
+
+    def _refresh(self, work: Work, side: OpenSide) -> Replica | None:
+        """The replica brought to what was seen; None where nothing changed."""
+        snapshot, replica = work.item.seen.get(side.side), work.replicas.get(side.side)
+        seen = self.observation.seen(work.item, side)
+        stepped = any(step.side == side.side for step in work.plan.steps)
+        if replica is None:
+            if seen is not Seen.THERE and not stepped:
+                return None
+            replica = Replica(memory=work.memory, connection=side.connection, status="absent")
+            work.replicas[side.side] = replica
+        if seen is Seen.THERE and snapshot:
+            see(replica, snapshot, work.memory, side)
+            if side.side in work.plan.rebase:
+                agree(replica, snapshot.state)
+        elif seen is Seen.GONE:
+            forget(replica)
+        elif seen is Seen.UNKNOWN:
+            self._unknown(work, side, replica)
+        return replica
+
+    def _unknown(self, work: Work, side: OpenSide, replica: Replica) -> None:
+        reasons = {s.id: s.problem for s in self.observation.problems.get(side.side, ())}
+        if replica.external_id in reasons:
+            replica.status, replica.reason = "problem", reasons[replica.external_id]
+            self.tally.fail(work.memory, side.side, replica.reason)
+        elif replica.external_id in self.observation.unknown.get(side.side, ()) and not side.error:
+            replica.status = "out"
+            replica.reason = "no longer in this project (its tag or project name changed, or it is hidden)"
+
+    def _save_conflicts(self) -> None:
+        memories = [work.memory.pk for work in self.works]
+        rows = Conflict.objects.filter(memory_id__in=memories, closed_at=None)
+        existing = {(row.memory_id, row.connection_id): row for row in rows}
+        for work in self.works:
+            for side in self.sides.values():
+                row = existing.get((work.memory.pk, side.connection.pk))
+                if side.side in work.plan.clashes:
+                    work.settled = False
+                    new = open_conflict(row, work.memory, work.replicas[side.side], work.plan.clashes[side.side])
+                    if new:
+                        self.tally.count("conflicts", work.memory)
+                elif row and self.observation.seen(work.item, side) is not Seen.UNKNOWN:
+                    close_moot(row)
+
+    # --- the sides' part ------------------------------------------------------------------------------------------
+
+    def _prepare_writes(self) -> None:
+        intents = []
+        for work in self.works:
+            for step in work.plan.steps:
+                intent = self._intend(work, step)
+                if intent:
+                    intents.append(intent)
+        Intent.objects.bulk_create(intents, batch_size=200)
+
+    def _intend(self, work: Work, step: Step) -> Intent | None:
+        side, replica = self.sides[step.side], work.replicas[step.side]
+        state = {} if step.op == "delete" else restrict(work.plan.state, side.store.fields)
+        wanted = state_hash(state)
+        if step.op in ("create", "update") and replica.refused_hash == wanted:
+            self.tally.fail(work.memory, step.side, replica.reason)
+            work.settled = False
+            return None
+        seen = work.item.seen.get(step.side)
+        work.writes[step.side] = Write(
+            op=step.op,
+            uuid=work.memory.uuid,
+            state=state,
+            id=replica.external_id or str(replica.keep.get("id", "")),
+            expected=seen.hash if seen and step.op != "create" else None,
+            keep=replica.keep if step.op == "create" else {},
+        )
+        work.intents[step.side] = intent = Intent(
+            memory=work.memory,
+            connection=side.connection,
+            op=step.op,
+            external_id=replica.external_id,
+            expected_hash=seen.hash if seen else "",
+            new_hash=wanted,
+            new_fields={k: v for k, v in state.items() if k != "text"} or None,
+            new_text_id=digest_of(state["text"]) if "text" in state else None,
+        )
+        return intent
+
+    def _write_side(self, side: OpenSide) -> None:
+        by_uuid = {work.memory.uuid: work for work in self.works if side.side in work.writes}
+        if not by_uuid:
+            return
+        outcomes = []
+        try:
+            for outcome in side.store.write([work.writes[side.side] for work in by_uuid.values()]):
+                outcomes.append(outcome)
+        except StoreError as error:
+            told = {outcome.write.uuid for outcome in outcomes}
+            rest = [work.writes[side.side] for uuid, work in by_uuid.items() if uuid not in told]
+            outcomes += [Outcome(write, "unclear", error=str(error)) for write in rest]
+        with transaction.atomic():
+            for outcome in outcomes:
+                self._record(by_uuid[outcome.write.uuid], side, outcome)
+            save_replicas([work.replicas[side.side] for work in by_uuid.values()])
+            Intent.objects.bulk_update(
+                [work.intents[side.side] for work in by_uuid.values()], ["outcome", "closed_at"], batch_size=200
+            )
+
+    def _record(self, work: Work, side: OpenSide, outcome: Outcome) -> None:
+        replica, intent, op = work.replicas[side.side], work.intents[side.side], outcome.write.op
+        if outcome.status == "unclear":  # the intent stays open: the next run reads back what became of it
+            work.settled = False
+            replica.reason = outcome.error
+            self.tally.fail(work.memory, side.side, outcome.error)
+            return
+        intent.outcome, intent.closed_at = outcome.status, timezone.now()
+        if outcome.status == "refused":
+            work.settled = False
+            replica.status, replica.reason, replica.refused_hash = "refused", outcome.error, intent.new_hash
+            self.tally.fail(work.memory, side.side, outcome.error)
+        elif outcome.status == "changed" or (outcome.status == "gone" and op != "delete"):
+            work.settled = False
+            self.tally.again.add(work.memory.pk)
+        elif op == "delete":
+            forget(replica, outcome.keep)
+            if outcome.status == "done":
+                self.tally.count("deleted", work.memory)
+        else:
+            self._landed(work, side, outcome)
+
+    def _landed(self, work: Work, side: OpenSide, outcome: Outcome) -> None:
+        replica = work.replicas[side.side]
+        if outcome.snapshot:
+            see(replica, outcome.snapshot, work.memory, side, text_kept=outcome.write.state.get("text"))
+        agree(replica, outcome.write.state)
+        name = {"create": "created", "update": "pushed"}.get(outcome.write.op)
+        if name:
+            self.tally.count(name, work.memory)
+
+    # --- how it all stands now ------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        in_step = []
+        for work in self.works:
+            for side, replica in work.replicas.items():
+                there = side in self.sides and replica.status == "ok" and replica.base_hash
+                if there and side not in work.plan.clashes and self._agrees(replica, work, side):
+                    replica.hub_hash = work.memory.hash
+                    in_step.append(replica)
+        Replica.objects.bulk_update(in_step, ["hub_hash"], batch_size=200)
+        show_states([(work.memory, self._standing(work)) for work in self.works])
+
+    def _standing(self, work: Work) -> SyncState:
+        if any(r.status in ("refused", "problem", "out") for s, r in work.replicas.items() if s in self.sides):
+            return SyncState.PROBLEM
+        if not work.settled or any(side.error or side.partial for side in self.sides.values()):
+            return SyncState.WAITING
+        return SyncState.SYNCED if work.memory.shared else SyncState.LOCAL_ONLY
+
+    def _agrees(self, replica: Replica, work: Work, side: str) -> bool:
+        store = self.sides[side].store
+        wanted = state_hash(restrict(work.memory.state, store.fields))
+        if replica.base_hash == wanted or not self.sides[side].writes:
+            return True
+        work.settled = work.settled and side not in work.writes
+        return False
+
+
+def show_states(standings: list[tuple[Memory, SyncState]]) -> None:
+    """Show how memories stand, except those that somebody edited since they were planned. Call in a transaction."""
+    ids = [memory.pk for memory, _ in standings]
+    numbers = dict(Memory.objects.select_for_update().filter(pk__in=ids).values_list("pk", "number"))
+    in_conflict = set(Conflict.objects.filter(memory_id__in=ids, closed_at=None).values_list("memory_id", flat=True))
+    by_state: dict[SyncState, list[int]] = {}
+    for memory, state in standings:
+        if numbers.get(memory.pk) == memory.number:
+            by_state.setdefault(SyncState.CONFLICT if memory.pk in in_conflict else state, []).append(memory.pk)
+    for state, pks in by_state.items():
+        rows = Memory.objects.filter(pk__in=pks)
+        if state == SyncState.WAITING:
+            rows.update(sync_state=state, waiting_since=Coalesce("waiting_since", Now()))
+        else:
+            rows.update(sync_state=state, waiting_since=None)

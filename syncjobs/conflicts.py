@@ -1,0 +1,94 @@
+"""Conflicts: opened by a run, closed by a person's decision or by becoming moot."""
+
+from __future__ import annotations
+
+from django.utils import timezone
+
+from blocks.models import Memory
+from memoryhub.models import Project
+from syncjobs.models import Conflict, Replica
+
+
+def open_conflict(known: Conflict | None, memory: Memory, replica: Replica, fields: list[str]) -> bool:
+    """Open a conflict for what a side shows now, or bring the open one up to date; True if it is new."""
+    row = known or Conflict(memory=memory, connection=replica.connection)
+    if known and known.side_hash == replica.seen_hash and known.fields == fields:
+        return False
+    row.fields = fields
+    row.base_state, row.base_text_id = replica.base_fields, replica.base_text_id
+    row.side_state, row.side_text_id, row.side_hash = replica.seen_fields, replica.seen_text_id, replica.seen_hash
+    row.save()
+    return known is None
+
+
+def close_moot(conflict: Conflict) -> None:
+    """Close a conflict that is none any more, because both came to agree."""
+    conflict.resolution, conflict.closed_at = "moot", timezone.now()
+    conflict.save(update_fields=["resolution", "closed_at"])
+
+
+def count_open(project: Project) -> int:
+    """How many memories of a project wait for a decision."""
+    return Conflict.objects.filter(memory__project=project, closed_at=None).values("memory").distinct().count()
+
+
+RESOLUTIONS = ("hub", "side", "base", "all", "edited")
+
+
+@transaction.atomic
+def resolve(
+    conflict: Conflict, how: str, *, user: User | None, text: str = "", seen_number: int | None = None
+) -> Memory:
+    """End a conflict by a person's decision; every text stays in the history, in a memory or in the conflict itself.
+
+    how: keep the text of the 'hub', of the 'side', of the 'base', an 'edited' one (`text`), or 'all': the hub's here, and
+    the side's as a memory of its own. seen_number: the memory's revision the person saw; raises
+    `blocks.actions.EditedMeanwhile` if there is a newer one. Whatever is kept goes to both sides.
+    """
+    conflict = Conflict.objects.select_for_update().get(pk=conflict.pk)
+    if conflict.closed_at or how not in RESOLUTIONS:
+        raise ValueError("already closed" if conflict.closed_at else f"unknown resolution {how}")
+    memory = conflict.memory
+    if seen_number is not None and memory.number != seen_number:
+        raise actions.EditedMeanwhile(memory)
+    state = {"text": text} if how == "edited" else _kept(conflict, how)
+    if how == "all":
+        _as_its_own(conflict, user)
+    _agree_on_what_was_seen(conflict)
+    conflict.resolution, conflict.resolved_by, conflict.closed_at = how, user, timezone.now()
+    conflict.save(update_fields=["resolution", "resolved_by", "closed_at"])
+    note = f"conflict with {conflict.connection.get_side_display()} resolved: kept {WORDS[how]}"
+    return actions.decide(memory, state, user=user, note=note)
+
+
+WORDS = {
+    "hub": "the hub's",
+    "side": "the side's",
+    "base": "the earlier text",
+    "all": "all of them",
+    "edited": "an edited text",
+}
+
+
+def _kept(conflict: Conflict, how: str) -> Mapping[str, Any]:
+    if how == "side":
+        return conflict.side
+    if how == "base":
+        return {name: value for name, value in (conflict.base or {}).items() if name in conflict.fields}
+    return {}
+
+
+def _as_its_own(conflict: Conflict, user: User | None) -> None:
+    side = conflict.connection.get_side_display()
+    memory = conflict.memory
+    title = f"{conflict.side.get('title') or memory.title} ({side})"
+    state = {**memory.state, **conflict.side, "title": title, "label": "", "created_at": ""}
+    actions.create(memory.project, state, user=user, shared=memory.shared, note=f"the {side} text of a conflict")
+
+
+def _agree_on_what_was_seen(conflict: Conflict) -> None:
+    """From now on the side's text counts as known, so that what was decided is pushed over it, and only over it."""
+    replica = Replica.objects.get(memory_id=conflict.memory_id, connection_id=conflict.connection_id)
+    replica.base_fields, replica.base_text_id = conflict.side_state, conflict.side_text_id
+    replica.base_hash, replica.version = conflict.side_hash, replica.version + 1
+    replica.save(update_fields=["base_fields", "base_text", "base_hash", "version"])

@@ -1,0 +1,84 @@
+"""The digest block `shared_memory_<project>`: the most useful memories in one block, for agents to attach."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from uuid import uuid4
+
+from django.db import transaction
+from django.db.models import Case, IntegerField, QuerySet, Value, When
+from django.utils import timezone
+
+from blocks import actions
+from blocks.models import Memory, Origin, SyncState, digest_of
+from blocks.state import DEFAULT_LIMIT, complete
+from blocks.stores.letta import LettaStore
+from memoryhub.models import Project
+from syncjobs.models import Digest
+from syncjobs.sides import OpenSide
+
+MOST, LONGEST = 50, 500  # memories, and characters of each: as the original engine's block
+FIRST = ("error", "fix", "decision", "gotcha")
+PINNED = "pinned"  # the tag
+
+
+def chosen(project: Project) -> QuerySet[Memory]:
+    """Pinned first, then errors, fixes, decisions and gotchas, then the rest; newest first within each."""
+    rank = Case(
+        When(tags__icontains=f'"{PINNED}"', then=Value(0)),
+        *(When(kind=kind, then=Value(place)) for place, kind in enumerate(FIRST, 1)),
+        default=Value(len(FIRST) + 1),
+        output_field=IntegerField(),
+    )
+    live = Memory.objects.filter(project=project, shared=True).live()
+    return live.order_by(rank, "-changed_at", "uuid")
+
+
+def render(project: Project, memories: Iterable[Memory], limit: int = DEFAULT_LIMIT) -> str:
+    """The digest's text: whole entries only, at most `limit` characters, no clock in it."""
+    text = f"# Shared Memory: {project.slug}\n"
+    for number, memory in enumerate(memories, 1):
+        entry = f"\n## [{number}] {memory.title or memory.label} ({memory.kind})\n{memory.text[:LONGEST]}\n"
+        if len(text) + len(entry) > limit:
+            break
+        text += entry
+    return text
+
+
+def write_digest(project: Project, side: OpenSide) -> bool:
+    """Bring the digest block up to date; True if it was written.
+
+    What somebody else wrote into it becomes a memory first. Raises `StoreError`.
+    """
+    text = render(project, chosen(project)[:MOST])
+    store, address = side.store, side.connection.address
+    if not isinstance(store, LettaStore):
+        return False
+    known = store.read_digest(project.slug)
+    current = known[1] if known else None
+    if current == text:
+        return False
+    ours = Digest.objects.filter(project=project, address=address)
+    if current is not None and current.strip() and not ours.filter(hash=digest_of(current)).exists():
+        _rescue(project, current)
+    ours.get_or_create(project=project, address=address, hash=digest_of(text))
+    return store.write_digest(project.slug, text, current) == "written"
+
+
+@transaction.atomic
+def _rescue(project: Project, text: str) -> None:
+    """Keep a text that the hub never wrote as a memory of its own."""
+    title = re.sub(r"^#+\s*", "", text.strip().partition("\n")[0])[:100] or "Digest block"
+    memory = actions.new_memory(project, uuid4())
+    state = complete(
+        {
+            "label": actions.label_for(project, f"digest {title}", memory.uuid),
+            "title": f"{title} (written into the digest block)",
+            "text": text,
+            "created_at": timezone.now().isoformat(timespec="seconds"),
+        }
+    )
+    extra = {"sync_state": SyncState.WAITING, "waiting_since": timezone.now()}
+    note = "somebody wrote this into the digest block"
+    actions.record([actions.Change(memory, state, Origin.LETTA, author="letta", note=note, extra=extra)])

@@ -1,0 +1,253 @@
+"""Looks at the sides of a project, and says what of it needs work. Writes nothing but when it looked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from blocks.models import Memory
+from blocks.stores.base import Look, Snapshot, StoreError
+from memoryhub.models import Project
+from syncjobs.match import Item, Link, Matcher, Row, document_uuid
+from syncjobs.models import Replica
+from syncjobs.plan import Seen
+from syncjobs.sides import OpenSide
+
+T = TypeVar("T")
+LONGEST_KIND, LONGEST_ID = 400, 500
+
+
+@dataclass
+class Observation:
+    """What one look at all sides told.
+
+    items: every memory, with what was seen of it. busy: those that need a closer look. unknown: per side, ids of which
+    nothing follows. problems: per side, items that could not be read. twins: copies of a linked item.
+    """
+
+    sides: list[OpenSide]
+    items: list[Item]
+    unknown: dict[str, set[str]] = field(default_factory=dict)
+    problems: dict[str, list[Snapshot]] = field(default_factory=dict)
+    twins: list[tuple[str, Snapshot]] = field(default_factory=list)
+    emptied: list[str] = field(default_factory=list)
+
+    @property
+    def by_name(self) -> dict[str, OpenSide]:
+        return {side.side: side for side in self.sides}
+
+    def seen(self, item: Item, side: OpenSide) -> Seen:
+        """What is known of one memory on one side."""
+        if side.error:
+            return Seen.UNKNOWN
+        if side.side in item.seen:
+            return Seen.THERE
+        if side.side in item.gone:
+            return Seen.GONE
+        link = item.links.get(side.side)
+        if side.partial or (link and link.external_id in self.unknown.get(side.side, ())):
+            return Seen.UNKNOWN
+        return Seen.NOTHING
+
+    def idle(self, item: Item) -> bool:
+        """Whether hashes alone show that there is nothing to do for a memory."""
+        return all(self._idle_on(item, side) for side in self.sides)
+
+    def _idle_on(self, item: Item, side: OpenSide) -> bool:
+        seen, row, link = self.seen(item, side), item.row, item.links.get(side.side)
+        if seen is Seen.UNKNOWN:
+            return True
+        if row is None:
+            return not side.reads
+        wanted = row.live and (row.shared or not side.sharing)
+        if seen is not Seen.THERE or not link:
+            return seen is Seen.NOTHING and not (wanted and side.writes)
+        in_step = item.seen[side.side].hash == link.base_hash and row.hash == link.hub_hash and link.status == "ok"
+        return in_step and wanted
+
+
+def observe(project: Project, sides: list[OpenSide]) -> Observation:
+    """Read all sides at once, and put what they show to the project's memories."""
+    rows = [
+        Row(pk, uuid, hash, archived is None and deleted is None, shared)
+        for pk, uuid, hash, archived, deleted, shared in Memory.objects.filter(project=project).values_list(
+            "pk", "uuid", "hash", "archived_at", "deleted_at", "shared"
+        )
+    ]
+    links = {side.side: _links(side.connection.replicas.all()) for side in sides}
+    looks = _each(sides, lambda side: side.store.look())
+    matcher = Matcher(rows, links)
+    found = Observation(sides, [])
+    for side in sides:
+        look = looks.get(side.side)
+        if look is None:
+            _note_failure(side)
+        else:
+            _take(project, side, look, links[side.side], matcher, found)
+    found.items, found.twins = list(matcher.items.values()), matcher.twins
+    return found
+
+
+def observe_one(memory: Memory, sides: list[OpenSide]) -> Observation:
+    """Read one memory on all sides, by id or by our mark. Nothing is proven about any other."""
+    row = Row(memory.pk, memory.uuid, memory.hash, memory.live, memory.shared)
+    links = {side.side: _links(side.connection.replicas.filter(memory=memory)) for side in sides}
+    matcher = Matcher([row], links)
+    found = Observation(sides, [])
+    answers = _each(sides, lambda side: _read_one(side, memory.uuid, links[side.side]))
+    for side in sides:
+        if side.side in answers:
+            _take_one(side, answers[side.side], links[side.side], memory, matcher, found)
+    found.items = [matcher.items[memory.uuid]]
+    return found
+
+
+def _read_one(side: OpenSide, uuid: UUID, links: list[Link]) -> list[Snapshot]:
+    if links:
+        return [snapshot for snapshot in side.store.get([links[0].external_id]).values() if snapshot]
+    return side.store.find([uuid])[uuid]
+
+
+def _take_one(
+    side: OpenSide,
+    snapshots: list[Snapshot],
+    links: list[Link],
+    memory: Memory,
+    matcher: Matcher,
+    found: Observation,
+) -> None:
+    readable, problems = _sort_out(snapshots)
+    found.problems[side.side] = problems
+    usable = [snapshot for snapshot in readable if snapshot.in_scope]
+    gone = {link.external_id for link in links if not snapshots}
+    # A run looks at all of a side and has a brake; one item that is gone must not archive anything by itself.
+    still_as_agreed = any(link.hub_hash == memory.hash for link in links)
+    blocked = bool(snapshots and not usable) or bool(gone and still_as_agreed and memory.live)
+    if blocked and links:
+        found.unknown[side.side] = {link.external_id for link in links}
+    elif blocked:
+        side.partial = problems[0].problem if problems else "its item belongs to another project now"
+    else:
+        matcher.put(side.side, usable, gone, set())
+
+
+def _each(sides: list[OpenSide], call: Callable[[OpenSide], T]) -> dict[str, T]:
+    """Run `call` for every side at the same time; what failed is missing and said in `side.error`. No database."""
+    healthy = [side for side in sides if not side.error]
+
+    def timed(side: OpenSide) -> tuple[T | None, float, str]:
+        began = time.monotonic()
+        try:
+            return call(side), time.monotonic() - began, ""
+        except StoreError as error:
+            return None, time.monotonic() - began, str(error)
+
+    results = {}
+    with ThreadPoolExecutor(max(1, len(healthy))) as pool:
+        for side, (value, seconds, error) in zip(healthy, pool.map(timed, healthy), strict=True):
+            side.error = error
+            if value is not None:
+                results[side.side] = value
+                side.connection.look_seconds = seconds
+    return results
+
+
+def _links(replicas: QuerySet[Replica]) -> list[Link]:
+    columns = ("memory_id", "external_id", "version", "base_hash", "hub_hash", "status", "marked")
+    return [Link(*values) for values in replicas.exclude(external_id="").values_list(*columns)]
+
+
+def _take(
+    project: Project, side: OpenSide, look: Look, links: list[Link], matcher: Matcher, found: Observation
+) -> None:
+    readable, problems = _sort_out(look.snapshots)
+    present = {snapshot.id for snapshot in look.snapshots}
+    missing = [link.external_id for link in links if link.external_id not in present]
+    gone, unknown = _prove(side, missing) if missing else (set(), set())
+    found.problems[side.side] = problems
+    found.unknown[side.side] = unknown | {snapshot.id for snapshot in problems}
+    found.unknown[side.side] |= {link.external_id for link in links if link.status == "out"} - present
+    gone -= found.unknown[side.side]
+    if not look.complete:
+        side.partial = "; ".join(look.problems) or "the listing was not complete"
+    if not look.snapshots and links:
+        found.emptied.append(side.side)
+    linked = {link.external_id for link in links}
+    unlinked = [snapshot for snapshot in readable if snapshot.id not in linked]
+    claimed = _claimed(project, side, unlinked)
+    foreign = _foreign_uuids(project, unlinked)
+    matcher.put(side.side, [s for s in readable if s.in_scope and s.id not in claimed], gone, foreign)
+    _note_look(side, look, problems)
+
+
+def _sort_out(snapshots: Iterable[Snapshot]) -> tuple[list[Snapshot], list[Snapshot]]:
+    readable: list[Snapshot] = []
+    problems: list[Snapshot] = []
+    for snapshot in snapshots:
+        why = snapshot.problem or unfit(snapshot)
+        if why:
+            problems.append(Snapshot(id=snapshot.id[:LONGEST_ID], state={}, uuid=snapshot.uuid, problem=why))
+        else:
+            readable.append(snapshot)
+    return readable, problems
+
+
+def unfit(snapshot: Snapshot) -> str:
+    """Why the hub cannot hold an item, '' if it can."""
+    if len(snapshot.id) > LONGEST_ID:
+        return f"its id has more than {LONGEST_ID} characters"
+    if len(snapshot.state.get("kind", "")) > LONGEST_KIND:
+        return f"its kind has more than {LONGEST_KIND} characters"
+    return ""
+
+
+def _prove(side: OpenSide, missing: list[str]) -> tuple[set[str], set[str]]:
+    """Of ids missing from a list: those proven not to exist, and those of which nothing follows."""
+    try:
+        answers = side.store.get(missing)
+    except StoreError as error:
+        side.error = str(error)
+        return set(), set(missing)
+    gone = {external_id for external_id in missing if external_id in answers and answers[external_id] is None}
+    return gone, set(missing) - gone
+
+
+def _claimed(project: Project, side: OpenSide, unlinked: list[Snapshot]) -> set[str]:
+    """Ids of items without our project's mark that another project of this hub has linked: the first claim stays."""
+    ids = [snapshot.id for snapshot in unlinked if snapshot.project != project.slug]
+    if not ids:
+        return set()
+    others = Replica.objects.filter(connection__side=side.side, connection__address=side.connection.address)
+    others = others.exclude(connection__project=project)
+    return set(others.exclude(external_id="").values_list("external_id", flat=True)) & set(ids)
+
+
+def _foreign_uuids(project: Project, unlinked: list[Snapshot]) -> set[UUID]:
+    """Of the uuids that unlinked items would bring: those of memories in other projects."""
+    uuids = [uuid for snapshot in unlinked for uuid in (snapshot.uuid or document_uuid(snapshot),) if uuid]
+    taken: set[UUID] = set()
+    for start in range(0, len(uuids), 500):
+        rows = Memory.objects.exclude(project=project).filter(uuid__in=uuids[start : start + 500])
+        taken.update(rows.values_list("uuid", flat=True))
+    return taken
+
+
+def _note_failure(side: OpenSide) -> None:
+    side.connection.look_error = side.error
+    side.connection.save(update_fields=["look_error"])
+
+
+def _note_look(side: OpenSide, look: Look, problems: list[Snapshot]) -> None:
+    connection = side.connection
+    connection.looked_at = timezone.now()
+    connection.items = len(look.snapshots)
+    connection.problems = [[snapshot.id, snapshot.problem] for snapshot in problems][:200]
+    connection.look_error = side.error or side.partial
+    connection.save(update_fields=["looked_at", "look_seconds", "look_error", "items", "problems"])

@@ -1,0 +1,178 @@
+"""From an observation to a plan for every memory, on what the database says now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from blocks.actions import free_label
+from blocks.models import Memory
+from blocks.state import FIELDS, State, complete
+from blocks.stores.base import Write
+from memoryhub.models import Project
+from syncjobs.match import Item
+from syncjobs.models import Intent, Replica
+from syncjobs.observe import Observation
+from syncjobs.plan import Hub, Plan, View, plan
+from syncjobs.replicas import is_marked
+from syncjobs.sides import OpenSide
+
+
+@dataclass
+class Work:
+    """One memory in a batch: what was seen, what was planned, what is known of its replicas."""
+
+    item: Item
+    memory: Memory
+    replicas: dict[str, Replica]
+    plan: Plan
+    source: str = ""  # the side a new memory comes from
+    writes: dict[str, Write] = field(default_factory=dict)
+    intents: dict[str, Intent] = field(default_factory=dict)
+    settled: bool = True  # every side is as it should be
+
+    @property
+    def fresh(self) -> bool:
+        return bool(self.source)
+
+
+class Planner:
+    """Plans memories of one project. again: memories whose replica was written since it was looked at."""
+
+    def __init__(self, project: Project, observation: Observation) -> None:
+        self.project, self.observation = project, observation
+        self.again: set[int] = set()
+        self.taken_labels: set[str] | None = None
+
+    def load(self, items: Iterable[Item], *, lock: bool = False) -> list[Work]:
+        """The plans of some items; with `lock` their rows are locked (call it in a transaction)."""
+        items = list(items)
+        known = [item.row.id for item in items if item.row]
+        rows = Memory.objects.select_for_update() if lock else Memory.objects.all()
+        memories = {memory.pk: memory for memory in rows.filter(pk__in=known)}
+        replicas = self._replicas(known)
+        fresh = {item.uuid for item in items if not item.row}
+        made = dict(Memory.objects.filter(uuid__in=fresh).values_list("uuid", "pk"))
+        works = []
+        for item in items:
+            if item.row is None and item.uuid in made:
+                self.again.add(made[item.uuid])  # somebody made it since the look
+            elif item.row is None:
+                works.append(self._fresh(item))
+            elif item.row.id in memories:
+                works.append(self._known(item, memories[item.row.id], replicas.get(item.row.id, {})))
+        return [work for work in works if work]
+
+    def _replicas(self, memory_ids: list[int]) -> dict[int, dict[str, Replica]]:
+        connections = [side.connection for side in self.observation.sides]
+        rows = Replica.objects.filter(memory_id__in=memory_ids, connection__in=connections)
+        by_memory: dict[int, dict[str, Replica]] = {}
+        for replica in rows.select_related("base_text", "connection"):
+            by_memory.setdefault(replica.memory_id, {})[replica.connection.side] = replica
+        return by_memory
+
+    def _known(self, item: Item, memory: Memory, replicas: dict[str, Replica]) -> Work | None:
+        now = {side: replica.version for side, replica in replicas.items() if replica.external_id}
+        if now != {side: link.version for side, link in item.links.items()}:
+            self.again.add(memory.pk)  # what was seen may be older than what is known now
+            return None
+        memory.project = self.project
+        hub = Hub(memory.state, memory.live, memory.shared)
+        return Work(item, memory, replicas, plan(hub, self._views(item, memory, replicas)))
+
+    def _fresh(self, item: Item) -> Work | None:
+        source = next((s for s in self.observation.sides if s.side in item.seen and s.reads), None)
+        if source is None:
+            return None
+        if self.taken_labels is None:
+            self.taken_labels = set(Memory.objects.filter(project=self.project).values_list("label", flat=True))
+        said = item.seen[source.side].state
+        state = birth(said, item, self.taken_labels)
+        self.taken_labels.add(state["label"])
+        memory = Memory(project=self.project, uuid=item.uuid)
+        hub = Hub(state, unsaid=frozenset(FIELDS) - said.keys())
+        return Work(item, memory, {}, plan(hub, self._views(item, memory, {})), source=source.side)
+
+    def _views(self, item: Item, memory: Memory, replicas: dict[str, Replica]) -> list[View]:
+        return [
+            view_of(side, item, memory, replicas.get(side.side), self.observation) for side in self.observation.sides
+        ]
+
+
+def birth(said: State, item: Item, taken: set[str]) -> State:
+    """The state of a memory that comes from a side: what the side says, and a default for what it does not."""
+    state = complete(said)
+    named = said.get("title") or said.get("label") or said.get("text", "").strip().partition("\n")[0][:60]
+    state["title"] = said.get("title") or said.get("label") or named
+    if not said.get("label"):
+        state["label"] = free_label(named, item.uuid, taken)
+    state["created_at"] = said.get("created_at") or timezone.now().isoformat(timespec="seconds")
+    return state
+
+
+def written_at(created_at: str) -> datetime:
+    """When a memory that comes from a side was written: what it says, if that is a time in the past; else now."""
+    now = timezone.now()
+    try:
+        said = parse_datetime(created_at)
+    except ValueError:
+        return now
+    if said is None:
+        return now
+    aware = said if timezone.is_aware(said) else timezone.make_aware(said)
+    return min(aware, now)
+
+
+def restrict(state: State, fields: frozenset[str]) -> State:
+    """The part of a state that a side can carry."""
+    return {name: state[name] for name in FIELDS if name in fields}
+
+
+def view_of(side: OpenSide, item: Item, memory: Memory, replica: Replica | None, observation: Observation) -> View:
+    """One side of a memory as `plan` wants it."""
+    snapshot = item.seen.get(side.side)
+    return View(
+        side=side.side,
+        seen=observation.seen(item, side),
+        state=snapshot.state if snapshot else {},
+        base=replica.base if replica else None,
+        fields=side.store.fields,
+        reads=side.reads,
+        writes=side.writes,
+        marked=bool(snapshot) and is_marked(snapshot, memory, side),
+        sharing=side.sharing,
+    )
+
+
+def describe(work: Work) -> list[dict[str, Any]]:
+    """The steps of one memory in words, for the plan on the Sync page."""
+    result = work.plan
+    base = {"memory": str(work.memory.uuid), "title": result.state["title"] or result.state["label"]}
+    base |= {"size": len(result.state["text"])}
+    rows = []
+    for side, how in result.taken.items():
+        new = side == work.source
+        op, why = ("pull", "new on {side}") if new else (how, WHY[how])
+        rows.append({**base, "op": op, "side": side, "why": why.format(side=side)})
+    if result.archived_by:
+        why = f"deleted on {result.archived_by}"
+        rows.append({**base, "op": "archive", "side": "hub", "why": why})
+    rows += [
+        {**base, "op": "conflict", "side": side, "why": "changed in the hub and on the side: " + ", ".join(names)}
+        for side, names in result.clashes.items()
+    ]
+    rows += [{**base, "op": step.op, "side": step.side, "why": step.why} for step in result.steps]
+    return rows
+
+
+WHY = {
+    "pull": "changed on {side}",
+    "merge": "changed here and on {side}, different fields",
+    "link": "is on {side} already",
+    "adopt": "changed here and on {side} to the same",
+}

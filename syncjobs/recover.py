@@ -1,0 +1,72 @@
+"""What became of writes whose end nobody recorded: read back, then settled or planned again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.db import transaction
+from django.utils import timezone
+
+from blocks.models import Text
+from blocks.stores.base import Snapshot, StoreError, Write
+from syncjobs.models import Intent, Replica
+from syncjobs.replicas import agree, forget, save_replicas, see
+from syncjobs.sides import OpenSide
+
+
+def recover(sides: Iterable[OpenSide], memory_ids: Iterable[int]) -> None:
+    """Settle the open intents of memories whose leases the caller holds, on every healthy side."""
+    ids = list(memory_ids)
+    for side in sides:
+        rows = Intent.objects.filter(connection=side.connection, memory_id__in=ids, outcome="").order_by("pk")
+        intents = list(rows.select_related("memory__project", "new_text"))
+        if intents and not side.error:
+            try:
+                _recover_side(side, intents)
+            except StoreError as error:
+                side.error = str(error)
+
+
+def _recover_side(side: OpenSide, intents: list[Intent]) -> None:
+    by_mark = side.store.find([intent.memory.uuid for intent in intents if intent.op == "create"])
+    by_id = side.store.get([intent.external_id for intent in intents if intent.external_id])
+    for intent in intents:
+        seen = by_id.get(intent.external_id) if intent.external_id else None
+        if intent.op == "create":
+            seen = seen or next(iter(by_mark.get(intent.memory.uuid, [])), None)
+        if seen and seen.problem:
+            seen = _finish(side, intent, seen)
+        with transaction.atomic():
+            _settle(side, intent, seen)
+
+
+def _finish(side: OpenSide, intent: Intent, seen: Snapshot) -> Snapshot | None:
+    """A record torn between two of our own writes: write it again, whole."""
+    state = Replica.join(intent.new_fields, intent.new_text)
+    if not state:
+        return seen
+    again = Write("update", intent.memory.uuid, state, id=seen.id, expected=None)
+    outcome = next(iter(side.store.write([again])))
+    return outcome.snapshot or seen
+
+
+def _settle(side: OpenSide, intent: Intent, seen: Snapshot | None) -> None:
+    """Record what is known now: the new state is there, or the item is gone, or it has to be planned again."""
+    replica, _ = Replica.objects.get_or_create(
+        memory=intent.memory, connection=side.connection, defaults={"status": "absent"}
+    )
+    if seen and not seen.problem and intent.op != "delete" and (seen.hash == intent.new_hash or intent.op == "create"):
+        sent = Replica.join(intent.new_fields, intent.new_text) or {}
+        Text.objects.keep([seen.state.get("text", "")])
+        see(replica, seen, intent.memory, side)
+        agree(replica, sent)  # if somebody changed it since, that is a change on the side
+        save_replicas([replica])
+        intent.outcome = "done"
+    elif seen is None and intent.op == "delete":
+        forget(replica)
+        save_replicas([replica])
+        intent.outcome = "done"
+    else:
+        intent.outcome = "dropped"
+    intent.closed_at = timezone.now()
+    intent.save(update_fields=["outcome", "closed_at"])

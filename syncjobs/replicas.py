@@ -1,0 +1,66 @@
+"""How a replica follows what is seen, agreed on and forgotten."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+
+from blocks.models import Memory, Text, digest_of
+from blocks.state import State, state_hash
+from blocks.stores.base import Snapshot
+from syncjobs.models import Replica
+from syncjobs.sides import OpenSide
+
+COLUMNS = [f.name for f in Replica._meta.concrete_fields if f.name not in ("id", "memory", "connection")]
+
+
+def is_marked(snapshot: Snapshot | None, memory: Memory, side: OpenSide) -> bool:
+    """Whether an item carries both of our marks (a record's project name is its own)."""
+    if snapshot is None or snapshot.uuid != memory.uuid:
+        return False
+    return side.side != "letta" or snapshot.project == memory.project.slug
+
+
+def see(replica: Replica, snapshot: Snapshot, memory: Memory, side: OpenSide, text_kept: str | None = None) -> None:
+    """Note what a side shows. The text must be in `Text` already."""
+    state = dict(snapshot.state)
+    text = state.pop("text", None)
+    if text is not None and text_kept is not None and text != text_kept:
+        Text.objects.keep([text])
+    replica.external_id = snapshot.id
+    replica.seen_fields, replica.seen_hash = state, snapshot.hash
+    replica.seen_text_id = digest_of(text) if text is not None else None
+    replica.seen_at = timezone.now()
+    replica.chunks = snapshot.chunks
+    replica.marked = is_marked(snapshot, memory, side)
+    replica.keep = snapshot.keep
+    replica.status, replica.reason, replica.refused_hash = "ok", "", ""
+
+
+def agree(replica: Replica, state: State) -> None:
+    """Note the state both now have. The text must be in `Text` already."""
+    fields = dict(state)
+    text = fields.pop("text", None)
+    replica.base_fields, replica.base_hash = fields, state_hash(state)
+    replica.base_text_id = digest_of(text) if text is not None else None
+
+
+def forget(replica: Replica, keep: dict[str, Any] | None = None) -> None:
+    """Note that there is nothing any more; `keep` is what would bring it back."""
+    replica.keep = {**replica.keep, **(keep or {}), "id": replica.external_id}
+    replica.external_id, replica.status, replica.reason = "", "absent", ""
+    replica.base_fields, replica.base_text_id, replica.base_hash, replica.hub_hash = None, None, "", ""
+    replica.seen_fields, replica.seen_text_id, replica.seen_hash = None, None, ""
+    replica.marked = False
+
+
+def save_replicas(replicas: list[Replica]) -> None:
+    """Store replicas, new and known, each with a new version."""
+    fresh: list[Replica] = []
+    known: list[Replica] = []
+    for replica in replicas:
+        replica.version += 1
+        (known if replica.pk else fresh).append(replica)
+    Replica.objects.bulk_create(fresh, batch_size=100)
+    Replica.objects.bulk_update(known, COLUMNS, batch_size=40)

@@ -1,0 +1,312 @@
+"""A sync run: lease, look, plan, brake, apply, digest; and the push of single memories."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from django.utils import timezone
+
+from blocks.models import Memory, SyncState
+from blocks.stores.base import StoreError
+from memoryhub.models import Project
+from memoryhub.secrets import UnreadableSecret
+from syncjobs import leases
+from syncjobs.apply import Batch, Tally
+from syncjobs.digest import write_digest
+from syncjobs.match import Item
+from syncjobs.models import Intent, RunStatus, SyncRun, zero_counters
+from syncjobs.observe import Observation, observe, observe_one
+from syncjobs.planning import Planner, Work, describe
+from syncjobs.recover import recover
+from syncjobs.sides import OpenSide, check_identity, open_sides
+from syncjobs.twins import is_our_own, remove_twin
+
+logger = logging.getLogger(__name__)
+BATCH = 100  # memories leased, journalled and written together
+BRAKE_SHARE, BRAKE_LEAST = 0.20, 5
+SHOWN_STEPS = 1000
+
+
+T = TypeVar("T")
+
+
+def chunked(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+class Busy(Exception):
+    """Another process is syncing this project."""
+
+
+class Braked(Exception):
+    """The run would delete more than it may without being asked."""
+
+
+def start(run: SyncRun) -> None:
+    """Carry out a queued run and record how it went.
+
+    Raises `Busy`, and leaves the run queued, while another process syncs the project.
+    """
+    holder = leases.new_holder()
+    with leases.held([leases.of_project(run.project_id)], holder) as got:
+        if not got:
+            raise Busy
+        _Runner(run, holder).run()
+    leases.release(holder)
+
+
+class _Runner:
+    def __init__(self, run: SyncRun, holder: str) -> None:
+        self.sync_run, self.project, self.holder = run, run.project, holder
+        self.tally = Tally()
+        self.sides: list[OpenSide] = []
+
+    def run(self) -> None:
+        run = self.sync_run
+        run.status, run.started_at = RunStatus.RUNNING, timezone.now()
+        if not run.pk:
+            run.save()
+        self._beat("looking at both sides")
+        try:
+            self._work()
+            run.status = RunStatus.FAILED if self.tally.errors else RunStatus.DONE
+        except Braked as reason:
+            run.status = RunStatus.BRAKED
+            self.tally.errors.append({"memory": "", "title": "", "side": "", "error": str(reason)})
+        except UnreadableSecret as error:
+            run.status = RunStatus.FAILED
+            self.tally.fail(None, "", str(error))
+        except BaseException as error:
+            run.status = RunStatus.FAILED
+            self.tally.fail(None, "", f"stopped by {type(error).__name__}: {error}. What was done is recorded.")
+            logger.exception("sync of %s stopped", self.project.slug)
+            raise
+        finally:
+            self._finish()
+
+    def _work(self) -> None:
+        observation = self._look()
+        busy = [item for item in observation.items if not observation.idle(item)]
+        live = sum(1 for item in observation.items if item.row is None or item.row.live)
+        self._report_sides(observation)
+        if not self.sync_run.allow_deletions:
+            self._brake(observation, busy)
+        self.sync_run.total = len(busy)
+        for part in chunked(busy, BATCH):
+            self._beat("bringing both sides in step")
+            if SyncRun.objects.filter(pk=self.sync_run.pk, stop_asked=True).exists():
+                break
+            self._apply(observation, part)
+            self.sync_run.done += len(part)
+        self._twins(observation)
+        self._again()
+        self._digest()
+        self._idle_states(observation)
+        self.tally.counters["unchanged"] = max(0, live - len(self.tally.touched))
+
+    def _look(self) -> Observation:
+        self.sides = look_up_sides(self.project)
+        open_intents = Intent.objects.filter(connection__in=[side.connection for side in self.sides], outcome="")
+        pending = {leases.of_memory(pk): pk for pk in open_intents.values_list("memory_id", flat=True)}
+        if pending:
+            with leases.held(pending, self.holder) as got:
+                recover(self.sides, [pending[name] for name in got])
+        return observe(self.project, self.sides)
+
+    def _report_sides(self, observation: Observation) -> None:
+        for side in observation.sides:
+            if side.error or side.partial:
+                self.tally.fail(None, side.side, side.error or side.partial)
+            linked = {link.external_id for item in observation.items for link in item.links.values()}
+            for snapshot in observation.problems.get(side.side, ()):
+                if snapshot.id not in linked:
+                    self.tally.fail(None, side.side, f"{snapshot.id}: {snapshot.problem}")
+
+    def _apply(self, observation: Observation, items: Iterable[Item]) -> None:
+        names = {leases.of_memory(item.row.id): item for item in items if item.row}
+        fresh = [item for item in items if not item.row]
+        with leases.held(names, self.holder) as got:
+            self.tally.again.update(item.row.id for name, item in names.items() if name not in got and item.row)
+            Batch(
+                self.project, observation, [*fresh, *(names[name] for name in names if name in got)], self.tally
+            ).run()
+
+    def _brake(self, observation: Observation, busy: list[Item]) -> None:
+        foreseen = foresee(self.project, observation, busy)
+        if foreseen.brake:
+            self.tally.steps = foreseen.steps
+            raise Braked(foreseen.brake)
+
+    def _twins(self, observation: Observation) -> None:
+        """Copies of a linked item: our own create that came through after all is removed, another becomes a memory."""
+        for name, snapshot in observation.twins:
+            side = observation.by_name[name]
+            if not side.writes or side.error:
+                continue
+            if is_our_own(side, snapshot):
+                remove_twin(side, snapshot)
+            elif side.reads:
+                self._apply(observation, [Item(uuid4(), seen={name: snapshot})])
+
+    def _again(self) -> None:
+        """What changed on a side right before it was to be written, or was being pushed: looked at once more."""
+        for _ in range(3):
+            todo, self.tally.again = self.tally.again, set()
+            for pk in todo:
+                if not sync_memory(pk, self.sides, self.tally, self.holder):
+                    self.tally.again.add(pk)
+            if not self.tally.again:
+                return
+            time.sleep(0.5)
+
+    def _digest(self) -> None:
+        for side in self.sides:
+            if side.side == "letta" and side.writes and not side.error:
+                try:
+                    write_digest(self.project, side)
+                except StoreError as error:
+                    self.tally.fail(None, "letta", f"the digest block: {error}")
+
+    def _idle_states(self, observation: Observation) -> None:
+        """Memories that hashes showed to be in step, but that were shown as waiting (a push that found nothing)."""
+        waiting = Memory.objects.filter(project=self.project, sync_state=SyncState.WAITING)
+        if any(side.error or side.partial for side in self.sides):
+            return
+        idle = {item.row.id: item.row.hash for item in observation.items if item.row and observation.idle(item)}
+        for pk, hash, shared in waiting.values_list("pk", "hash", "shared"):
+            if idle.get(pk) == hash:
+                state = SyncState.SYNCED if shared else SyncState.LOCAL_ONLY
+                Memory.objects.filter(pk=pk, hash=hash).update(sync_state=state, waiting_since=None)
+
+    def _beat(self, phase: str) -> None:
+        run = self.sync_run
+        run.phase, run.beat_at, run.counters = phase, timezone.now(), self.tally.counters
+        run.save(update_fields=["status", "started_at", "phase", "beat_at", "counters", "done", "total"])
+        leases.renew(self.holder)
+
+    def _finish(self) -> None:
+        run = self.sync_run
+        run.counters, run.errors = self.tally.counters, self.tally.errors[:500]
+        run.steps, run.finished_at, run.phase = self.tally.steps[:SHOWN_STEPS], timezone.now(), ""
+        run.save(update_fields=["status", "counters", "errors", "steps", "finished_at", "phase", "done", "total"])
+
+
+@dataclass
+class Foreseen:
+    """What a run would do. brake: why it would not do it without being asked, '' if it would."""
+
+    counters: dict[str, int] = field(default_factory=zero_counters)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    brake: str = ""
+
+
+def preview(project: Project) -> Foreseen:
+    """What a run would do now. Changes nothing, outside or in the hub, but for the time of the look."""
+    sides = look_up_sides(project)
+    observation = observe(project, sides)
+    busy = [item for item in observation.items if not observation.idle(item)]
+    foreseen = foresee(project, observation, busy)
+    foreseen.errors = [f"{side.side}: {side.error or side.partial}" for side in sides if side.error or side.partial]
+    return foreseen
+
+
+def foresee(project: Project, observation: Observation, busy: list[Item]) -> Foreseen:
+    """Plan all busy items without carrying out any."""
+    foreseen, planner = Foreseen(), Planner(project, observation)
+    removals: dict[str, int] = {}
+    touched = 0
+    for part in chunked(busy, 500):
+        for work in planner.load(part):
+            if len(foreseen.steps) < SHOWN_STEPS:
+                foreseen.steps.extend(describe(work))
+            touched += _count(work, foreseen.counters, removals)
+    live = sum(1 for item in observation.items if item.row is None or item.row.live)
+    foreseen.counters["unchanged"] = max(0, live - touched)
+    foreseen.brake = _why_brake(observation, removals)
+    return foreseen
+
+
+STEP_COUNTERS = {"create": "created", "update": "pushed", "delete": "deleted"}
+HOW_COUNTERS = {"pull": "pulled", "merge": "merged", "link": "linked"}
+
+
+def _count(work: Work, counters: dict[str, int], removals: dict[str, int]) -> int:
+    """Add one plan to what is foreseen; 1 if it has a step."""
+    names = [STEP_COUNTERS[step.op] for step in work.plan.steps if step.op in STEP_COUNTERS]
+    for side, how in work.plan.taken.items():
+        if side == work.source or how in HOW_COUNTERS:
+            names.append("pulled" if side == work.source else HOW_COUNTERS[how])
+    names += ["archived"] * bool(work.plan.archived_by) + ["conflicts"] * len(work.plan.clashes)
+    for name in names:
+        counters[name] += 1
+    sides = {step.side for step in work.plan.steps if step.op == "delete"}
+    for side in sides | ({work.plan.archived_by} - {""}):
+        removals[side] = removals.get(side, 0) + 1
+    return int(bool(names))
+
+
+def _why_brake(observation: Observation, removals: dict[str, int]) -> str:
+    held = {side.side: sum(1 for item in observation.items if side.side in item.links) for side in observation.sides}
+    reasons = [f"{side} shows nothing, though {held[side]} were there" for side in observation.emptied if held[side]]
+    for side, count in removals.items():
+        if count > max(BRAKE_LEAST, BRAKE_SHARE * held[side]):
+            reasons.append(f"{count} of {held[side]} memories would be deleted or archived ({side})")
+    if not reasons:
+        return ""
+    return (
+        f"Stopped at the brake, nothing was changed: {'; '.join(reasons)}. Look at the plan; if that is what you "
+        "want, run it again and allow deletions."
+    )
+
+
+def look_up_sides(project: Project) -> list[OpenSide]:
+    """The sides of a project with the servers' identities checked."""
+    sides = open_sides(project)
+    for side in sides:
+        check_identity(side)
+    return sides
+
+
+def sync_memory(pk: int, sides: list[OpenSide], tally: Tally, holder: str) -> bool:
+    """Bring one memory in step on all sides now; False when another process is writing it."""
+    with leases.held([leases.of_memory(pk)], holder) as got:
+        memory = Memory.objects.select_related("project").filter(pk=pk).first()
+        if memory is None:
+            return True
+        if not got:
+            return False
+        recover(sides, [pk])
+        observation = observe_one(memory, sides)
+        Batch(memory.project, observation, observation.items, tally).run()
+    return True
+
+
+def push(memory_ids: Iterable[int]) -> list[int]:
+    """Bring memories that people changed to every side; those that another process is writing right now."""
+    busy, holder = [], leases.new_holder()
+    by_project: dict[int, list[int]] = {}
+    for pk, project_id in Memory.objects.filter(pk__in=list(memory_ids)).values_list("pk", "project_id"):
+        by_project.setdefault(project_id, []).append(pk)
+    for project_id, pks in by_project.items():
+        project = Project.objects.select_related("letta_server", "local_store").get(pk=project_id)
+        busy += _push_project(project, pks, holder)
+    return busy
+
+
+def _push_project(project: Project, pks: list[int], holder: str) -> list[int]:
+    sides, tally, busy = look_up_sides(project), Tally(), []
+    for pk in pks:
+        if not sync_memory(pk, sides, tally, holder) or pk in tally.again:
+            busy.append(pk)
+            tally.again.discard(pk)
+    for side in sides:
+        if side.side == "letta" and side.writes and not side.error:
+            write_digest(project, side)
+    return busy

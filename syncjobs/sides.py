@@ -1,0 +1,127 @@
+"""Which sides a project has now, each with its connection and its store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.utils import timezone
+
+from blocks.stores.base import Store, StoreError
+from blocks.stores.chroma import ChromaStore
+from blocks.stores.letta import LettaStore
+from memoryhub.models import Direction, Installation, LettaServer, LocalStore, Project
+from syncjobs.models import Connection, Side
+
+
+@dataclass
+class OpenSide:
+    """A side of a project, ready to be looked at. reads, writes: its direction. sharing: only shared memories."""
+
+    side: str
+    connection: Connection
+    store: Store
+    reads: bool = True
+    writes: bool = True
+    sharing: bool = False
+    error: str = ""  # why nothing may be concluded from this side, or done on it
+    partial: str = ""  # why nothing follows from an item that was not seen
+
+
+def open_sides(project: Project) -> list[OpenSide]:
+    """The sides of a project that are not off, Letta first. Opens nothing over the network."""
+    wanted: list[tuple[Side, str, LettaServer | LocalStore | None, Callable[[Project], Store]]] = [
+        (Side.LETTA, project.letta_direction, project.letta_server, open_letta),
+        (Side.LOCAL, project.local_direction, project.local_store, open_local),
+    ]
+    sides = []
+    for side, direction, server, opener in wanted:
+        if server and direction != Direction.OFF:
+            connection, _ = Connection.objects.get_or_create(project=project, side=side, address=server.address)
+            sides.append(
+                OpenSide(
+                    side=side.value,
+                    connection=connection,
+                    store=opener(project),
+                    reads=direction != Direction.TO_SIDE,
+                    writes=direction != Direction.FROM_SIDE,
+                    sharing=side == Side.LETTA,
+                )
+            )
+    return sides
+
+
+def open_letta(project: Project) -> LettaStore:
+    """The project's Letta server. Raises `UnreadableSecret` when its key cannot be decrypted."""
+    server = project.letta_server
+    assert server is not None  # noqa: S101 - for the type checker: callers ask first
+    return LettaStore(
+        url=server.url,
+        api_key=server.api_key,
+        slug=project.slug,
+        rule=project.letta_rule,
+        timeout=settings.STORE_TIMEOUT,
+        hub_id=Installation.current_id(),
+    )
+
+
+def open_local(project: Project) -> ChromaStore:
+    """The project's Chroma collection. Raises `UnreadableSecret` when its key cannot be decrypted."""
+    store = project.local_store
+    assert store is not None  # noqa: S101 - for the type checker: callers ask first
+    others = Project.objects.filter(local_store=store).exclude(pk=project.pk)
+    return ChromaStore(
+        url=store.base_url,
+        api_key=store.api_key,
+        tenant=store.tenant,
+        database=store.database,
+        collection=store.collection,
+        slug=project.slug,
+        local_project=project.local_project,
+        timeout=settings.STORE_TIMEOUT,
+        claimed=frozenset(other.record_project for other in others) - {"*"},
+    )
+
+
+def check_identity(side: OpenSide) -> None:
+    """Make sure that the server behind the address is the one that was there; sets `side.error` otherwise.
+
+    At first contact it gets an identity, unless nothing may be written there.
+    """
+    connection = side.connection
+    if connection.suspect:
+        side.error = connection.suspect
+        return
+    try:
+        found = side.store.identify(connection.identity)
+        if not connection.identity and not found and side.writes:
+            found = side.store.plant()
+    except StoreError as error:
+        side.error = str(error)
+        return
+    if found != connection.identity:
+        _note_identity(side, found)
+
+
+def _note_identity(side: OpenSide, found: str) -> None:
+    connection = side.connection
+    if connection.identity:
+        side.error = connection.suspect = (
+            f"What answers at {connection.address} is not what was there before: wiped, restored or another server. "
+            "Nothing is deleted or changed until somebody confirms in the project's settings."
+        )
+    else:
+        connection.identity = found
+    connection.save(update_fields=["identity", "suspect"])
+
+
+def confirm(connection: Connection) -> None:
+    """Accept what answers at the address now: what was known of the old one is forgotten, the memories stay.
+
+    The next run links what carries our marks and makes the rest again.
+    """
+    connection.replicas.all().delete()
+    connection.intents.filter(outcome="").update(outcome="dropped", closed_at=timezone.now())
+    connection.identity, connection.suspect = "", ""
+    connection.save(update_fields=["identity", "suspect"])

@@ -1,0 +1,69 @@
+"""What the queue calls, and what fills it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.dispatch import receiver
+from django.utils import timezone
+from django_tasks import task
+
+from blocks.models import Memory, SyncState
+from blocks.signals import memories_changed
+from memoryhub.models import Direction, Project
+from syncjobs import run as runs
+from syncjobs.models import RunStatus, SyncRun
+
+
+@task(queue_name="push")
+def push(memory_ids: list[int]) -> None:
+    """Bring edited memories to every side; what is being written by somebody else comes back to the queue."""
+    busy = runs.push(memory_ids)
+    if busy:
+        push.using(run_after=timezone.now() + timedelta(seconds=1)).enqueue(busy)
+
+
+@task(queue_name="sync")
+def sync(run_id: int) -> None:
+    """Carry out a queued run."""
+    run = SyncRun.objects.select_related("project__letta_server", "project__local_store").get(pk=run_id)
+    if run.status != RunStatus.QUEUED:
+        return
+    try:
+        runs.start(run)
+    except runs.Busy:
+        sync.using(run_after=timezone.now() + timedelta(seconds=1)).enqueue(run_id)
+
+
+def enqueue_run(project: Project, *, trigger: str, user: User | None = None, allow_deletions: bool = False) -> SyncRun:
+    """Queue a run, or return the one that is queued and not begun."""
+    waiting = SyncRun.objects.filter(project=project, status=RunStatus.QUEUED, allow_deletions=allow_deletions).first()
+    if waiting:
+        return waiting
+    run = SyncRun.objects.create(project=project, trigger=trigger, user=user, allow_deletions=allow_deletions)
+    sync.enqueue(run.pk)
+    return run
+
+
+def has_sides(project: Project) -> bool:
+    """Whether anything has to be kept in step: a project without sides is in step with itself."""
+    letta = project.letta_server_id and project.letta_direction != Direction.OFF
+    local = project.local_store_id and project.local_direction != Direction.OFF
+    return bool(letta or local)
+
+
+@receiver(memories_changed)
+def queue_push(memories: Iterable[Memory], **kwargs: Any) -> None:
+    """In the transaction of the edit itself: an edit that is saved is an edit that is queued."""
+    by_project: dict[Project, list[Memory]] = {}
+    for memory in memories:
+        by_project.setdefault(memory.project, []).append(memory)
+    for project, changed in by_project.items():
+        ids = [memory.pk for memory in changed]
+        if has_sides(project):
+            push.enqueue(ids)
+        else:
+            Memory.objects.filter(pk__in=ids).update(sync_state=SyncState.SYNCED, waiting_since=None)
