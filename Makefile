@@ -32,11 +32,9 @@ lint: dev  ## Check style, types and migrations
 bench: dev  ## Measure (what, and the last results: benchmarks/)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-requirements: dev  ## Pin the newest packages that the .in files allow
-	$(BIN)/uv pip compile --quiet --no-header --no-annotate --universal --upgrade --no-emit-index-url \
-		--python-version 3.11 requirements.in -o requirements.txt
-	$(BIN)/uv pip compile --quiet --no-header --no-annotate --universal --upgrade --no-emit-index-url \
-		--python-version 3.11 requirements-dev.in -o requirements-dev.txt
+requirements: dev  ## Pin what the .in files ask for (ARGS=--upgrade: the newest they allow)
+	@for name in requirements requirements-dev; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+		--no-header --no-annotate --no-emit-index-url $(ARGS) $$name.in -o $$name.txt || exit 1; done
 
 # --- Steps of the above ------------------------------------------------------------------------------------
 

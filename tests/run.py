@@ -15,8 +15,9 @@ import sys
 
 from tests.servers.postgres import running_postgres
 
-# Nothing in these depends on which database is behind.
-ONCE = "not browser and not contract and not start"
+# What is left out the second time: nothing there depends on which database is behind.
+LEFT_OUT = ["-m", "not browser and not contract and not start"]
+LEFT_OUT += ["--ignore=tests/browser", "--ignore=tests/contract"]
 NOTHING_RAN = 5
 
 
@@ -26,7 +27,7 @@ def main() -> int:
     if "--sqlite" in sys.argv:
         return first
     with running_postgres() as url:
-        second = pytest("PostgreSQL", ["-m", ONCE, *arguments], DATABASE_URL=url)
+        second = pytest("PostgreSQL", [*LEFT_OUT, *arguments], DATABASE_URL=url)
     if arguments and second == NOTHING_RAN:
         second = 0
     say(f"SQLite: {word(first)}; PostgreSQL: {word(second)}")
