@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import transaction
 from django.utils import timezone
 
+from blocks import actions
 from blocks.models import Memory
 from memoryhub.models import Project
 from syncjobs.models import Conflict, Replica
@@ -41,8 +47,8 @@ def resolve(
 ) -> Memory:
     """End a conflict by a person's decision; every text stays in the history, in a memory or in the conflict itself.
 
-    how: keep the text of the 'hub', of the 'side', of the 'base', an 'edited' one (`text`), or 'all': the hub's here, and
-    the side's as a memory of its own. seen_number: the memory's revision the person saw; raises
+    how: keep the text of the 'hub', of the 'side', of the 'base', an 'edited' one (`text`), or 'all': the hub's here,
+    and the side's as a memory of its own. seen_number: the memory's revision the person saw; raises
     `blocks.actions.EditedMeanwhile` if there is a newer one. Whatever is kept goes to both sides.
     """
     conflict = Conflict.objects.select_for_update().get(pk=conflict.pk)
