@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench requirements python packages dev chromium
+.PHONY: help setup run test lint style format types migrations bench requirements python packages dev chromium
 
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 20
@@ -23,10 +23,18 @@ run: packages  ## Set up what is missing, then start Memory Hub; Ctrl-C stops it
 test: dev chromium  ## Run all tests, on SQLite and on PostgreSQL (ARGS="tests/test_x.py -k y" for some)
 	@$(BIN)/python -m tests.run $(ARGS)
 
-lint: dev  ## Check style, types and migrations
+lint: style format types migrations  ## Check style, types and migrations
+
+style: dev
 	$(BIN)/ruff check
+
+format: dev
 	$(BIN)/ruff format --check
+
+types: dev
 	$(BIN)/mypy .
+
+migrations: dev
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
 bench: dev  ## Measure (what, and the last results: benchmarks/)

@@ -3,10 +3,12 @@
 from django.contrib.auth.decorators import login_not_required
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 
 @require_safe
+@never_cache
 @login_not_required
 def healthz(request: HttpRequest) -> HttpResponse:
     """200 "ok" if the database answers, else 503."""

@@ -72,7 +72,7 @@ class Checkout:
                 start_new_session=True,
             )
         self.starts.append(start)
-        wait(lambda: "Sign in" in self.log() or start.poll() is not None, 60)
+        wait(lambda: "Sign in" in self.log() or start.poll() is not None, 90)
         assert start.poll() is None, self.log()
         return start, time.monotonic() - began
 
@@ -137,11 +137,11 @@ def test_setup_prepares_everything_and_says_the_password_once(checkout: Checkout
 
 def test_run_serves_restarts_and_ends(checkout: Checkout, password: str) -> None:
     start, seconds = checkout.run()
-    assert seconds < 10
+    assert seconds < 30  # 3 on a machine that does nothing else
     assert f"Memory Hub is at {checkout.url}/" in checkout.log()
     assert password not in checkout.log()
     sign_in(checkout.url, password)
-    wait(lambda: listens(checkout.chroma_port), 10)
+    wait(lambda: listens(checkout.chroma_port), 30)
     assert requests.get(f"http://127.0.0.1:{checkout.chroma_port}/api/v2/heartbeat", timeout=5).ok
 
     second = checkout.make("run", PORT=str(free_port()), CHROMA_PORT=str(free_port()))
@@ -149,8 +149,8 @@ def test_run_serves_restarts_and_ends(checkout: Checkout, password: str) -> None
     assert "Memory Hub is running already" in second.stderr
 
     checkout.find("--queue-name push").kill()
-    wait(lambda: "ended with code -9; starting it again" in checkout.log(), 5)
-    wait(lambda: checkout.log().count("push started") == 2, 5)
+    wait(lambda: "ended with code -9; starting it again" in checkout.log(), 20)
+    wait(lambda: checkout.log().count("push started") == 2, 20)
 
     checkout.interrupt(start)
     assert not checkout.processes()
@@ -171,7 +171,7 @@ def test_nothing_is_left_when_the_start_is_killed(checkout: Checkout, password: 
     checkout.run()
     [lead] = [process for process in checkout.processes() if "make" in process.name()]
     lead.children()[0].kill()
-    wait(lambda: not checkout.processes(), 15)
+    wait(lambda: not checkout.processes(), 30)
 
 
 def test_one_chroma_folder_is_served_once(checkout: Checkout, password: str) -> None:
