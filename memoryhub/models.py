@@ -185,7 +185,7 @@ class Project(models.Model):
     )
     local_direction = models.CharField(max_length=10, choices=Direction, default=Direction.TWO_WAY)
 
-    sync_mode = models.CharField(max_length=10, choices=SyncMode, default=SyncMode.CONTINUOUS)
+    sync_mode = models.CharField(max_length=10, choices=SyncMode, default=SyncMode.MANUAL)
     sync_minutes = models.PositiveIntegerField(default=60, validators=[MinValueValidator(1)])
 
     members = models.ManyToManyField(User, through="Membership", related_name="projects")

@@ -18,6 +18,7 @@ from blocks.models import Memory, Origin, SyncState, Text, digest_of
 from blocks.state import state_hash
 from blocks.stores.base import Outcome, StoreError, Write
 from memoryhub.models import Project
+from syncjobs import leases
 from syncjobs.conflicts import close_moot, open_conflict
 from syncjobs.match import Item
 from syncjobs.models import Conflict, Intent, Replica, zero_counters
@@ -55,10 +56,15 @@ class Tally:
 
 
 class Batch:
-    """Some memories of one project, taken through plan, hub, sides. Use once: `run()`."""
+    """Some memories of one project, taken through plan, hub, sides. Use once: `run()`.
 
-    def __init__(self, project: Project, observation: Observation, items: Iterable[Item], tally: Tally) -> None:
-        self.project, self.observation, self.tally = project, observation, tally
+    holder: who has their leases, which are renewed while a slow side takes its time.
+    """
+
+    def __init__(
+        self, project: Project, observation: Observation, items: Iterable[Item], tally: Tally, holder: str
+    ) -> None:
+        self.project, self.observation, self.tally, self.holder = project, observation, tally, holder
         self.sides = {side.side: side for side in observation.sides}
         self.items = list(items)
         self.works: list[Work] = []
@@ -253,6 +259,7 @@ class Batch:
         try:
             for outcome in side.store.write([work.writes[side.side] for work in by_uuid.values()]):
                 outcomes.append(outcome)
+                leases.renew_at_times(self.holder)
         except StoreError as error:
             told = {outcome.write.uuid for outcome in outcomes}
             rest = [work.writes[side.side] for uuid, work in by_uuid.items() if uuid not in told]

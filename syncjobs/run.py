@@ -106,7 +106,7 @@ class _Runner:
             self.sync_run.done += len(part)
         self._twins(observation)
         self._again()
-        self._digest()
+        update_digest(self.project, self.sides, self.tally)
         self._idle_states(observation)
         self.tally.counters["unchanged"] = max(0, live - len(self.tally.touched))
 
@@ -133,9 +133,8 @@ class _Runner:
         fresh = [item for item in items if not item.row]
         with leases.held(names, self.holder) as got:
             self.tally.again.update(item.row.id for name, item in names.items() if name not in got and item.row)
-            Batch(
-                self.project, observation, [*fresh, *(names[name] for name in names if name in got)], self.tally
-            ).run()
+            items = [*fresh, *(item for name, item in names.items() if name in got)]
+            Batch(self.project, observation, items, self.tally, self.holder).run()
 
     def _brake(self, observation: Observation, busy: list[Item]) -> None:
         foreseen = foresee(self.project, observation, busy)
@@ -165,14 +164,6 @@ class _Runner:
                 return
             time.sleep(0.5)
 
-    def _digest(self) -> None:
-        for side in self.sides:
-            if side.side == "letta" and side.writes and not side.error:
-                try:
-                    write_digest(self.project, side)
-                except StoreError as error:
-                    self.tally.fail(None, "letta", f"the digest block: {error}")
-
     def _idle_states(self, observation: Observation) -> None:
         """Memories that hashes showed to be in step, but that were shown as waiting (a push that found nothing)."""
         waiting = Memory.objects.filter(project=self.project, sync_state=SyncState.WAITING)
@@ -194,6 +185,9 @@ class _Runner:
         run = self.sync_run
         run.counters, run.errors = self.tally.counters, self.tally.errors[:500]
         run.steps, run.finished_at, run.phase = self.tally.steps[:SHOWN_STEPS], timezone.now(), ""
+        if run.trigger == "watch" and run.status == RunStatus.DONE and not self.tally.touched and not self.tally.steps:
+            run.delete()  # a look that found nothing, every few seconds, is not history
+            return
         run.save(update_fields=["status", "counters", "errors", "steps", "finished_at", "phase", "done", "total"])
 
 
@@ -284,7 +278,7 @@ def sync_memory(pk: int, sides: list[OpenSide], tally: Tally, holder: str) -> bo
             return False
         recover(sides, [pk])
         observation = observe_one(memory, sides)
-        Batch(memory.project, observation, observation.items, tally).run()
+        Batch(memory.project, observation, observation.items, tally, holder).run()
     return True
 
 
@@ -306,7 +300,17 @@ def _push_project(project: Project, pks: list[int], holder: str) -> list[int]:
         if not sync_memory(pk, sides, tally, holder) or pk in tally.again:
             busy.append(pk)
             tally.again.discard(pk)
+    update_digest(project, sides, tally)
+    for error in tally.errors:
+        logger.warning("push to %s of %s: %s", error["side"], project.slug, error["error"])
+    return busy
+
+
+def update_digest(project: Project, sides: list[OpenSide], tally: Tally) -> None:
+    """Bring the project's digest block up to date, where there is a Letta server that may be written."""
     for side in sides:
         if side.side == "letta" and side.writes and not side.error:
-            write_digest(project, side)
-    return busy
+            try:
+                write_digest(project, side)
+            except StoreError as error:
+                tally.fail(None, side.side, f"the digest block: {error}")

@@ -74,7 +74,7 @@ class Migration(migrations.Migration):
                 ('letta_direction', models.CharField(choices=[('two_way', 'two-way'), ('to_side', 'hub to side'), ('from_side', 'side to hub'), ('off', 'off')], default='two_way', max_length=10)),
                 ('local_project', models.CharField(blank=True, help_text='The project_name of its records; empty: the slug; * for all.', max_length=200)),
                 ('local_direction', models.CharField(choices=[('two_way', 'two-way'), ('to_side', 'hub to side'), ('from_side', 'side to hub'), ('off', 'off')], default='two_way', max_length=10)),
-                ('sync_mode', models.CharField(choices=[('manual', 'only by hand'), ('every', 'every N minutes'), ('continuous', 'continuously')], default='continuous', max_length=10)),
+                ('sync_mode', models.CharField(choices=[('manual', 'only by hand'), ('every', 'every N minutes'), ('continuous', 'continuously')], default='manual', max_length=10)),
                 ('sync_minutes', models.PositiveIntegerField(default=60, validators=[django.core.validators.MinValueValidator(1)])),
                 ('letta_server', models.ForeignKey(blank=True, help_text="Empty: the built-in one, the project's memories are the blocks.", null=True, on_delete=django.db.models.deletion.PROTECT, related_name='projects', to='memoryhub.lettaserver')),
                 ('local_store', models.ForeignKey(blank=True, help_text='Empty: none.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='projects', to='memoryhub.localstore')),

@@ -1,0 +1,124 @@
+"""What has to be started by itself: due syncs, and work that a dead process left behind."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import datetime, timedelta
+
+from django.core.management import call_command
+from django.db.models import Max
+from django.utils import timezone
+from django_tasks_db.models import DBTaskResult
+
+from blocks.actions import purge_deleted
+from blocks.models import Memory
+from memoryhub.models import Project, SyncMode
+from syncjobs import leases
+from syncjobs.models import Connection, RunStatus, SyncRun
+from syncjobs.tasks import enqueue_run, has_sides, push, sync
+
+logger = logging.getLogger(__name__)
+SHORTEST, LONGEST = 5.0, 300.0  # seconds between two looks of a project that is synced continuously
+COST = 10  # a look may take a tenth of the time between two
+PATIENCE = timedelta(seconds=15)  # how long an edit may wait before it is queued again
+KEEP_RUNS = timedelta(days=30)
+HOUR = 3600.0
+
+
+class Watch:
+    """One round of looking after everything, as often as `round` is called (every second or so)."""
+
+    def __init__(self) -> None:
+        self.holder = leases.new_holder()
+        self.pushed: dict[int, tuple[float, float]] = {}  # project -> (when to queue again, after how long then)
+        self.tidied = 0.0
+
+    def round(self) -> bool:
+        """Do what is due; False while another watch has the lease."""
+        if not leases.acquire(["watch"], self.holder):
+            return False
+        leases.renew(self.holder)
+        self._revive_runs()
+        for project in Project.objects.active().select_related("letta_server", "local_store"):
+            if has_sides(project):
+                self._start_if_due(project)
+                self._push_again(project)
+        self._tidy()
+        return True
+
+    def stop(self) -> None:
+        leases.release(self.holder)
+
+    def _revive_runs(self) -> None:
+        """Runs whose worker died: recorded as failed, and queued again; queued ones that no task knows: queued."""
+        for run in SyncRun.objects.filter(status=RunStatus.RUNNING).select_related("project"):
+            if not leases.is_held(leases.of_project(run.project_id)) and run.beat_at and _old(run.beat_at, 5):
+                logger.warning("the worker of a sync of %s died: queued again", run.project.slug)
+                run.errors = [*run.errors, {"memory": "", "title": "", "side": "", "error": DIED}]
+                run.status, run.finished_at = RunStatus.FAILED, timezone.now()
+                run.save(update_fields=["status", "errors", "finished_at"])
+                enqueue_run(run.project, trigger="watch", allow_deletions=run.allow_deletions)
+        for run in SyncRun.objects.filter(status=RunStatus.QUEUED):
+            queued = DBTaskResult.objects.filter(status="READY", args_kwargs={"args": [run.pk], "kwargs": {}})
+            if _old(run.created_at, 30) and not queued.exists():
+                sync.enqueue(run.pk)
+
+    def _start_if_due(self, project: Project) -> None:
+        if project.sync_mode == SyncMode.MANUAL:
+            return
+        latest = project.runs.first()
+        if latest and latest.status in (RunStatus.QUEUED, RunStatus.RUNNING):
+            return
+        if self._seconds_since_look(project, latest) >= interval(project, latest):
+            enqueue_run(project, trigger="watch")
+
+    @staticmethod
+    def _seconds_since_look(project: Project, latest: SyncRun | None) -> float:
+        looked = Connection.objects.filter(project=project).aggregate(last=Max("looked_at"))["last"]
+        times = [moment for moment in (looked, latest and latest.finished_at) if moment]
+        return (timezone.now() - max(times)).total_seconds() if times else float("inf")
+
+    def _push_again(self, project: Project) -> None:
+        """Edits that wait although no push is queued: their worker died, or a side was down."""
+        late = Memory.objects.filter(project=project, waiting_since__lt=timezone.now() - PATIENCE)
+        ids = list(late.order_by("waiting_since").values_list("pk", flat=True)[:200])
+        if not ids:
+            self.pushed.pop(project.pk, None)
+            return
+        due, pause = self.pushed.get(project.pk, (0.0, PATIENCE.total_seconds()))
+        if time.monotonic() < due or DBTaskResult.objects.filter(status="READY", queue_name="push").exists():
+            return
+        self.pushed[project.pk] = (time.monotonic() + pause, min(LONGEST, pause * 2))
+        push.enqueue(ids)
+
+    def _tidy(self) -> None:
+        if time.monotonic() - self.tidied < HOUR and self.tidied:
+            return
+        self.tidied = time.monotonic()
+        purge_deleted()
+        SyncRun.objects.filter(created_at__lt=timezone.now() - KEEP_RUNS).delete()
+        call_command("prune_db_task_results", queue_name="*", min_age_days=1, verbosity=0)
+
+
+DIED = "The process that ran this died. What it had done is recorded; the rest was queued again."
+
+
+def _old(moment: datetime, seconds: float) -> bool:
+    return moment < timezone.now() - timedelta(seconds=seconds)
+
+
+def interval(project: Project, latest: SyncRun | None) -> float:
+    """Seconds between two looks: as set; or as short as the cost of a look allows, longer while it fails."""
+    if project.sync_mode == SyncMode.EVERY:
+        return project.sync_minutes * 60.0
+    cost = sum(c.look_seconds or 0.0 for c in Connection.objects.filter(project=project))
+    pause = max(SHORTEST, COST * cost)
+    if latest and latest.status in (RunStatus.FAILED, RunStatus.BRAKED):
+        failures = 0
+        for status in project.runs.values_list("status", flat=True)[:7]:
+            if status not in (RunStatus.FAILED, RunStatus.BRAKED):
+                break
+            failures += 1
+        pause *= 2**failures
+    return min(pause, LONGEST)
