@@ -9,4 +9,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("accounts/", include("memoryhub.account_urls")),
     path("healthz", healthz, name="healthz"),
+    path("", include("blocks.urls")),
 ]

@@ -1,0 +1,199 @@
+"""What people type, and what of it changes a memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from blocks.lineends import as_submitted, keep_line_endings, to_lf
+from blocks.models import Memory
+from blocks.state import DEFAULT_KIND, DEFAULT_LIMIT, DEFAULTS, LABEL, MAX_TAG_LENGTH, MAX_TAGS, State, unstorable
+from memoryhub.models import Project
+
+LARGEST_LIMIT = 2**63 - 1
+SEPARATOR = re.compile(r'\s*"((?:[^"]|"")*)"\s*(?:,|\n|$)|([^,\n]*)(?:,|\n|$)')
+
+
+def join_tags(tags: Iterable[str]) -> str:
+    """Tags as a field shows them: separated by commas, quoted where they hold one (or a quote, or a line end)."""
+    return ", ".join('"' + tag.replace('"', '""') + '"' if re.search(r'[,"\r\n]', tag) else tag for tag in tags)
+
+
+def split_tags(text: str) -> list[str]:
+    """The tags in what a person typed; the inverse of `join_tags`."""
+    text, tags, place = to_lf(text), [], 0
+    while place < len(text):
+        match = SEPARATOR.match(text, place)
+        if match is None or match.end() == place:
+            break
+        quoted, plain = match.groups()
+        tags.append(plain if quoted is None else quoted.replace('""', '"'))
+        place = match.end()
+    return [tag.strip() for tag in tags if tag.strip()]
+
+
+def validate_storable(value: str) -> None:
+    """Refuses what not every side can keep."""
+    if problem := unstorable(value):
+        raise ValidationError(f"This {problem}; not every side can keep that. Remove it.")
+
+
+class ExactField(forms.CharField):
+    """A text field that keeps every character, and says in a sentence which it cannot."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(strip=False, required=False, **kwargs)
+        self.validators = [validate_storable]
+
+
+def line() -> forms.TextInput:
+    return forms.TextInput(attrs={"class": "field", "autocomplete": "off"})
+
+
+class MemoryForm(forms.Form):
+    """The fields of a memory that people edit.
+
+    base: the state the form was filled with, which decides what the person changed: a browser does not give every
+    text back as it got it. current: the state as it is now.
+    """
+
+    title = ExactField(widget=line())
+    text = ExactField(widget=forms.Textarea(attrs={"class": "field text", "rows": 18, "spellcheck": "true"}))
+    label = ExactField(
+        widget=line(), help_text="The block's name on Letta: 1 to 50 of letters, digits, _ - and /. Agents know it by this."
+    )
+    description = ExactField(
+        widget=forms.Textarea(attrs={"class": "field", "rows": 2}),
+        help_text="What this block is for. Agents read it; empty: the title.",
+    )
+    tags = ExactField(
+        widget=forms.Textarea(attrs={"class": "field", "rows": 2}),
+        help_text='Separated by commas. Quote a tag that has a comma in it: "a, b".',
+    )
+    kind = ExactField(widget=forms.TextInput(attrs={"class": "field", "list": "kinds", "autocomplete": "off"}))
+    limit = forms.IntegerField(
+        required=False,
+        widget=forms.NumberInput(attrs={"class": "field num", "min": 1}),
+        help_text="Characters the text may have.",
+    )
+    read_only = forms.BooleanField(required=False, label="Read-only for agents")
+    shared = forms.BooleanField(
+        required=False, initial=True, label="Shared with Letta", help_text="Unticked: kept local, and gets no block."
+    )
+    based_on = forms.IntegerField(required=False, widget=forms.HiddenInput)
+
+    def __init__(
+        self,
+        *args: Any,
+        project: Project,
+        memory: Memory | None = None,
+        base: State | None = None,
+        proposal: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.project, self.memory = project, memory
+        self.base: State = base or dict(DEFAULTS)
+        initial = {**self.base, "tags": join_tags(self.base["tags"]), "based_on": memory.number if memory else None}
+        initial["shared"] = memory.shared if memory else True
+        super().__init__(*args, initial={**initial, **(proposal or {})}, **kwargs)
+        for name in self.fields:
+            self.fields[name].widget.attrs.setdefault("id", f"id_{name}")
+
+    def changed(self, name: str) -> bool:
+        """Whether the person touched a text field, seen through what a browser does to it."""
+        given, shown = str(self.data.get(self.add_prefix(name), "")), str(self.initial[name])
+        if isinstance(self.fields[name].widget, forms.Textarea):
+            return as_submitted(given) != as_submitted(shown)
+        return given != shown.replace("\r", "").replace("\n", "")
+
+    def clean_title(self) -> str:
+        return self._kept("title")
+
+    def clean_text(self) -> str:
+        return keep_line_endings(self.base["text"], self.cleaned_data["text"])
+
+    def clean_description(self) -> str:
+        return keep_line_endings(self.base["description"], self.cleaned_data["description"])
+
+    def clean_kind(self) -> str:
+        kind = self._kept("kind")
+        if self.changed("kind") and not kind.strip():
+            return DEFAULT_KIND
+        if len(kind) > 400:
+            raise ValidationError(f"A kind has at most 400 characters; this one has {len(kind):,}.")
+        return kind.strip() if self.changed("kind") else kind
+
+    def clean_label(self) -> str:
+        label = self._kept("label")
+        if not self.changed("label") or (not label and self.memory is None):
+            return label
+        if not LABEL.fullmatch(label):
+            raise ValidationError("Use 1 to 50 of letters (a-z, A-Z), digits, _, - and /.")
+        others = Memory.objects.filter(project=self.project, label=label, deleted_at=None)
+        if others.exclude(pk=self.memory.pk if self.memory else None).exists():
+            raise ValidationError("Another memory of this project has this label. Choose another.")
+        return label
+
+    def clean_tags(self) -> list[str]:
+        if not self.changed("tags"):
+            return list(self.base["tags"])
+        known = {to_lf(tag): tag for tag in self.base["tags"]}
+        tags = list(dict.fromkeys(known.get(tag, tag) for tag in split_tags(self.cleaned_data["tags"])))
+        if len(tags) > MAX_TAGS:
+            raise ValidationError(f"At most {MAX_TAGS} tags; these are {len(tags)}.")
+        if too_long := [tag for tag in tags if len(tag) > MAX_TAG_LENGTH and tag not in self.base["tags"]]:
+            raise ValidationError(f"A tag has at most {MAX_TAG_LENGTH} characters: “{too_long[0][:40]}…” is longer.")
+        return tags
+
+    def clean_limit(self) -> int:
+        limit = self.cleaned_data["limit"]
+        if limit is None:
+            return self.base["limit"] if self.memory is None else DEFAULT_LIMIT
+        if limit != self.base["limit"] and not 1 <= limit <= LARGEST_LIMIT:
+            raise ValidationError(f"A limit is between 1 and {LARGEST_LIMIT:,} characters.")
+        return int(limit)
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        text, limit = data.get("text"), data.get("limit")
+        touched = text != self.base["text"] or limit != self.base["limit"]
+        if text is not None and limit is not None and touched and len(text) > limit:
+            over = len(text) - limit
+            self.add_error(
+                "text",
+                f"{len(text):,} characters are {over:,} more than the limit of {limit:,}. Shorten it, or raise the limit.",
+            )
+        if self.memory is None and not data.get("title") and not text and not self.errors:
+            self.add_error("text", "Write a title or a text.")
+        return data
+
+    def _kept(self, name: str) -> str:
+        """The base's own value where the person left the field alone: a one-line field drops line endings."""
+        return str(self.cleaned_data[name] if self.changed(name) else self.base[name])
+
+    @property
+    def state(self) -> State:
+        """All fields as the person wants them."""
+        names = ("title", "text", "label", "description", "tags", "kind", "limit", "read_only")
+        return {name: self.cleaned_data[name] for name in names}
+
+    @property
+    def changes(self) -> State:
+        """Only the fields that differ from the base."""
+        return {name: value for name, value in self.state.items() if value != self.base[name]}
+
+    @property
+    def sharing(self) -> bool | None:
+        """The wish to share or not, None where it is as it was."""
+        wanted: bool = self.cleaned_data["shared"]
+        return None if self.memory and wanted == self.initial["shared"] else wanted
+
+    def proposal(self, current: Memory) -> dict[str, Any]:
+        """Values for a form on top of `current`: the person's own changes, and for all else what is there now."""
+        values = {**current.state, **self.changes}
+        shared = current.shared if self.sharing is None else self.sharing
+        return values | {"tags": join_tags(values["tags"]), "shared": shared}

@@ -1,0 +1,76 @@
+"""What pages of every app share: navigation, times, addresses with a filter changed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.db.models import Count, Q
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from blocks.models import Memory, SyncState
+from memoryhub.models import Project
+
+register = template.Library()
+
+STEPS = ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"), (7 * 86_400, 86_400, "d"))
+
+
+@register.filter
+def ago(moment: datetime | str | None) -> str:
+    """'12 s ago', '5 min ago', '3 h ago', '2 d ago', then the date."""
+    when = parse_datetime(moment) if isinstance(moment, str) else moment
+    if when is None:
+        return "never"
+    seconds = max(0, int((timezone.now() - when).total_seconds()))
+    for below, unit, name in STEPS:
+        if seconds < below:
+            return f"{seconds // unit} {name} ago" if seconds >= 5 else "just now"
+    return timezone.localtime(when).strftime("%-d %b %Y")
+
+
+@register.inclusion_tag("_time.html")
+def moment(when: datetime | None) -> dict[str, Any]:
+    """A <time> that says how long ago, and when exactly on hover."""
+    return {"when": when}
+
+
+@register.inclusion_tag("_project_nav.html", takes_context=True)
+def project_nav(context: dict[str, Any]) -> dict[str, Any]:
+    """The navigation of the project in the context, with counts."""
+    project: Project = context["project"]
+    counts = Memory.objects.live().filter(project=project).aggregate(
+        memories=Count("pk"), conflicts=Count("pk", filter=Q(sync_state=SyncState.CONFLICT))
+    )
+    match = context["request"].resolver_match
+    return {"project": project, "here": match.url_name if match else "", **counts}
+
+
+@register.inclusion_tag("_project_menu.html", takes_context=True)
+def project_menu(context: dict[str, Any]) -> dict[str, Any]:
+    """The name of the project in the context, and the way to the others."""
+    project: Project = context["project"]
+    others = Project.objects.visible_to(context["request"].user).active().exclude(pk=project.pk)
+    return {"project": project, "others": others[:12]}
+
+
+@register.simple_tag(takes_context=True)
+def theme(context: dict[str, Any]) -> str:
+    """'light' or 'dark' where the person chose one, else ''."""
+    chosen = context["request"].COOKIES.get("theme", "") if "request" in context else ""
+    return chosen if chosen in ("light", "dark") else ""
+
+
+@register.simple_tag(takes_context=True)
+def without_page(context: dict[str, Any], **changes: Any) -> str:
+    """The query string of this page with some values changed ('' removes one), from the first page on."""
+    query = context["request"].GET.copy()
+    for name in ("after", "before", "page"):
+        query.pop(name, None)
+    for name, value in changes.items():
+        query.pop(name, None)
+        if value not in ("", None):
+            query[name] = str(value)
+    return "?" + query.urlencode()

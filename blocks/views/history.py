@@ -1,0 +1,66 @@
+"""Every state a memory was in: look, compare, bring one back."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.views.decorators.http import require_POST, require_safe
+
+from blocks import actions, diff
+from blocks.models import Memory, Revision
+from blocks.views.common import get_memory, may_edit
+from memoryhub.http import Request, respond
+from memoryhub.models import Role
+
+ON_PAGE = 50
+
+
+@require_safe
+def history(request: Request, slug: str, uuid: UUID) -> HttpResponse:
+    project, memory = get_memory(request, slug, uuid)
+    below = _number(request, "below") or memory.number + 1
+    revisions = list(memory.revisions.defer("fields").filter(number__lt=below)[: ON_PAGE + 1])
+    context = {
+        "project": project,
+        "memory": memory,
+        "revisions": revisions[:ON_PAGE],
+        "next": revisions[ON_PAGE - 1].number if len(revisions) > ON_PAGE else None,
+        "comparison": _comparison(request, memory),
+        "may_edit": may_edit(project),
+    }
+    return respond(request, "blocks/history.html", context, fragment="whole")
+
+
+def _number(request: Request, name: str) -> int:
+    """A revision number from the query; 0 where none is given."""
+    given = request.GET.get(name, "")
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 9 else 0
+
+
+def _comparison(request: Request, memory: Memory) -> dict[str, Any]:
+    """Two revisions and how they differ; unless asked otherwise the latest and the one before it."""
+    new_number = _number(request, "to") or memory.number
+    old_number = _number(request, "from") or max(new_number - 1, 1)
+    found = {r.number: r for r in memory.revisions.select_related("text").filter(number__in=[old_number, new_number])}
+    if {old_number, new_number} - set(found):
+        raise Http404("This memory has no such revision.")
+    old, new = found[old_number], found[new_number]
+    return {"old": old, "new": new, "text": diff.lines(old.text.text, new.text.text), "fields": _fields(old, new)}
+
+
+def _fields(old: Revision, new: Revision) -> list[dict[str, Any]]:
+    names = [name for name in new.fields if old.fields.get(name) != new.fields[name]]
+    return [{"name": name, "old": old.fields.get(name), "new": new.fields[name]} for name in names]
+
+
+@require_POST
+def restore(request: Request, slug: str, uuid: UUID, number: int) -> HttpResponse:
+    _, memory = get_memory(request, slug, uuid, Role.EDITOR)
+    get_object_or_404(memory.revisions, number=number)
+    restored = actions.restore_revision(memory, number, user=request.user)
+    messages.success(request, f"Revision {number} is the current text again, as revision {restored.number}.")
+    return redirect(memory)
