@@ -88,7 +88,7 @@ def body(dice: random.Random, length: int) -> str:
 
 def sentence(dice: random.Random) -> str:
     parts = (dice.choice(AREAS), dice.choice(VERBS), "the", dice.choice(THINGS), f"#{dice.randrange(10_000)}")
-    tail = dice.choice(("", " \u2013 see `config.py`", " (\u00e9t\u00e9 2025)", f", {dice.randrange(900)} ms", " \u2713"))
+    tail = dice.choice(("", " \u2013 see `config.py`", " (\u00e9t\u00e9)", f", {dice.randrange(900)} ms", " \u2713"))
     return f"The {' '.join(parts)}{tail}."
 
 
@@ -119,6 +119,6 @@ def fill(
 
 def make_folder(path: Path, items: Sequence[Memory], vectors: Vectors = cheap_vectors) -> None:
     """A folder in the original layout. Nothing else may have it open; it is closed afterwards."""
-    client = chromadb.PersistentClient(str(path), settings=Settings(anonymized_telemetry=False))
+    client: Any = chromadb.PersistentClient(str(path), settings=Settings(anonymized_telemetry=False))
     fill(client, items, vectors=vectors)
     client.close()

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from blocks.state import FIELDS, unstorable
 from blocks.stores.base import Look, Outcome, Probe, Snapshot, StoreError, Write
-from blocks.stores.chroma_http import CLOUD, AnswerError, connect, errors
+from blocks.stores.chroma_http import CLOUD, AnswerError, connect, errors, place
 from blocks.stores.chroma_records import CHUNK_ID, Document, documents, snapshot_of
 from blocks.stores.chroma_rows import CLOUD_QUOTA, Rows, Where, batched
 from blocks.stores.chroma_write import Writer
@@ -63,21 +63,27 @@ class ChromaStore:
 
     def probe(self) -> Probe:
         try:
-            with errors():
-                version = self._server.get_version()
-            if not isinstance(version, str):
-                raise StoreError("what answered is not a Chroma server", kind="not_a_server")
+            shown = place(self.url)
+            version = self._version()
             self._check_database()
-            rows = self._find_rows()
-            if rows is None:
-                what = f"the collection {self.collection} is not there yet and will be made"
-            else:
-                with errors():
-                    what = f"the collection {self.collection} holds {rows.collection.count()} records"
+            holds = self._holds()
         except StoreError as error:
             kind = error.kind if error.kind in HELP else "other"
-            return Probe(kind, f"{self.url}: {error}.", HELP[kind])  # type: ignore[arg-type]
-        return Probe("ok", f"Connected: {what}.", version=version)
+            return Probe(kind, f"Not connected: {error}.", HELP[kind])  # type: ignore[arg-type]
+        return Probe("ok", f"Connected to Chroma {version} at {shown}: {holds}.", version=version)
+
+    def _version(self) -> str:
+        with errors():
+            version: object = self._server.get_version()
+        if not isinstance(version, str):
+            raise StoreError("what answered is not a Chroma server", permanent=True, kind="not_a_server")
+        return version
+
+    def _holds(self) -> str:
+        rows = self._find_rows()
+        if rows is None:
+            return f"the collection {self.collection} is not there yet and will be made"
+        return f"the collection {self.collection} holds {rows.count()} records"
 
     def _check_database(self) -> None:
         try:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -59,7 +60,11 @@ class Unsendable(StoreError):
 
 @lru_cache(maxsize=64)
 def connect(url: str, api_key: str, timeout: float) -> ServerAPI:
-    """The connection to the server at `url`; nothing is sent yet. timeout: seconds for one call."""
+    """The connection to the server at `url`; nothing is sent yet. timeout: seconds for one call.
+
+    Raises `StoreError` where the url is none.
+    """
+    place(url)
     from chromadb.api import ServerAPI
     from chromadb.config import Settings, System
 
@@ -78,6 +83,18 @@ def connect(url: str, api_key: str, timeout: float) -> ServerAPI:
     return server
 
 
+def place(url: str) -> str:
+    """Host and port of an address, to be shown. Raises `StoreError` where it is none."""
+    try:
+        parts = urlsplit(url)
+        shown, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise StoreError(f"that is not an address ({error})", permanent=True, kind="refused") from error
+    if parts.scheme not in ("http", "https") or not shown:
+        raise StoreError("an address starts with http:// or https:// and a host", permanent=True, kind="refused")
+    return f"{shown}:{port}" if port else shown
+
+
 def _raise_for_status(response: httpx.Response) -> None:
     if response.status_code >= 300:  # a redirect is no answer of Chroma's
         raise AnswerError(response.status_code, response.read())
@@ -92,8 +109,6 @@ def errors() -> Iterator[None]:
         yield
     except httpx.TimeoutException as error:
         raise StoreError("Chroma did not answer in time", kind="refused") from error
-    except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-        raise StoreError(f"that is not an address: {error}", permanent=True, kind="refused") from error
     except httpx.RequestError as error:
         raise StoreError(unreachable(error), kind="refused") from error
     except (ChromaError, TypeError, ValueError, KeyError) as error:

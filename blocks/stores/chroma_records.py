@@ -298,7 +298,7 @@ def applied(meta: Mapping[str, Any], changes: Mapping[str, Any]) -> Meta:
 def why_not(meta: Mapping[str, Any]) -> str:
     """Why Chroma cannot hold this metadata ('' when it can)."""
     for key, value in meta.items():
-        if not key or key.startswith(("#", "chroma:")):
+        if not key or key.startswith("#") or key == "chroma:document":
             return f"the metadata key {key!r} is reserved"
         values = value if isinstance(value, list) else [value]
         for one in (key, *values):

@@ -42,7 +42,7 @@ class Rows:
     def matching(self, where: Where | None) -> list[Row]:
         """All rows that match, in one call where they are few enough, else by their ids: a listing by pages would
         skip rows when others are deleted meanwhile."""
-        if self._count() > self.one_call:
+        if self.count() > self.one_call:
             ids = self.ids(where)
             if len(ids) > self.one_call:
                 return self.of(ids)
@@ -77,7 +77,8 @@ class Rows:
             found |= {id: dict(meta or {}) for id, meta in zip(answer["ids"], answer["metadatas"] or [], strict=True)}
         return found
 
-    def _count(self) -> int:
+    def count(self) -> int:
+        """How many rows the collection has."""
         with errors():
             return self.collection.count()
 
