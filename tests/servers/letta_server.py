@@ -23,7 +23,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "letta-requirements.txt"
-START_SECONDS = 180
+START_SECONDS = 600  # 15 on a machine that does nothing else; a busy one takes minutes
 
 
 class ServerFailed(Exception):
@@ -103,7 +103,8 @@ class LettaServer:
     def _launch(self, python: Path) -> None:
         # The embedded PostgreSQL gives up root for a user of its own, who must reach the folder.
         self.folder.chmod(0o711)
-        arguments = [str(self.folder), str(self.port), *([self.password] if self.password else [])]
+        template = python.parent.parent.with_suffix(".tar")
+        arguments = [str(self.folder), str(self.port), str(template), *([self.password] if self.password else [])]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [str(python), str(HERE / "letta_run.py"), *arguments],
