@@ -247,7 +247,11 @@ class Row:
         seen = [s.replica.seen_at for s in self.sides if s.status == "changed" and s.replica.seen_at]
         return max(seen, default=None)
 
-n.replace("_", " "), getattr(self.memory, n)) for n in names if getattr(self.memory, n)]
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """What is known besides the fields people edit."""
+        names = ("source", "file_path", "client", "priority", "status", "created_at")
+        return [(n.replace("_", " "), getattr(self.memory, n)) for n in names if getattr(self.memory, n)]
 
 
 def _arrow(standings: Sequence[Standing], *, back: bool = False) -> str:
