@@ -192,7 +192,7 @@ class Batch:
         if replica.external_id in reasons:
             replica.status, replica.reason = "problem", reasons[replica.external_id]
             self.tally.fail(work.memory, side.side, replica.reason)
-        elif replica.external_id in self.observation.unknown.get(side.side, ()) and not side.error:
+        elif replica.external_id in self.observation.out.get(side.side, ()):
             replica.status = "out"
             replica.reason = "no longer in this project (its tag or project name changed, or it is hidden)"
 

@@ -28,13 +28,15 @@ LONGEST_KIND, LONGEST_ID = 400, 500
 class Observation:
     """What one look at all sides told.
 
-    items: every memory, with what was seen of it. busy: those that need a closer look. unknown: per side, ids of which
-    nothing follows. problems: per side, items that could not be read. twins: copies of a linked item.
+    items: every memory, with what was seen of it. unknown: per side, ids of which nothing follows; out: those of them
+    that are there, but no longer in the project. problems: per side, items that could not be read. twins: copies of a
+    linked item. emptied: sides that show nothing, though something was linked there.
     """
 
     sides: list[OpenSide]
     items: list[Item]
     unknown: dict[str, set[str]] = field(default_factory=dict)
+    out: dict[str, set[str]] = field(default_factory=dict)
     problems: dict[str, list[Snapshot]] = field(default_factory=dict)
     twins: list[tuple[str, Snapshot]] = field(default_factory=list)
     emptied: list[str] = field(default_factory=list)
@@ -63,7 +65,7 @@ class Observation:
     def _idle_on(self, item: Item, side: OpenSide) -> bool:
         seen, row, link = self.seen(item, side), item.row, item.links.get(side.side)
         if seen is Seen.UNKNOWN:
-            return True
+            return not (link and self._to_be_told(link, side))
         if row is None:
             return not side.reads
         wanted = row.live and (row.shared or not side.sharing)
@@ -71,6 +73,11 @@ class Observation:
             return seen is Seen.NOTHING and not (wanted and side.writes)
         in_step = item.seen[side.side].hash == link.base_hash and row.hash == link.hub_hash and link.status == "ok"
         return in_step and wanted
+
+    def _to_be_told(self, link: Link, side: OpenSide) -> bool:
+        """Whether people must hear of an item that could not be read, or has just left the project."""
+        unreadable = any(snapshot.id == link.external_id for snapshot in self.problems.get(side.side, ()))
+        return unreadable or (link.status != "out" and link.external_id in self.out.get(side.side, ()))
 
 
 def observe(project: Project, sides: list[OpenSide]) -> Observation:
@@ -132,6 +139,7 @@ def _take_one(
     blocked = bool(snapshots and not usable) or bool(gone and still_as_agreed and memory.live)
     if blocked and links:
         found.unknown[side.side] = {link.external_id for link in links}
+        found.out[side.side] = {snapshot.id for snapshot in readable if not snapshot.in_scope}
     elif blocked:
         side.partial = problems[0].problem if problems else "its item belongs to another project now"
     else:
@@ -170,10 +178,11 @@ def _take(
     readable, problems = _sort_out(look.snapshots)
     present = {snapshot.id for snapshot in look.snapshots}
     missing = [link.external_id for link in links if link.external_id not in present]
-    gone, unknown = _prove(side, missing) if missing else (set(), set())
+    gone, unknown, out = _prove(side, missing) if missing else (set(), set(), set())
     found.problems[side.side] = problems
     found.unknown[side.side] = unknown | {snapshot.id for snapshot in problems}
     found.unknown[side.side] |= {link.external_id for link in links if link.status == "out"} - present
+    found.out[side.side] = out
     gone -= found.unknown[side.side]
     if not look.complete:
         side.partial = "; ".join(look.problems) or "the listing was not complete"
@@ -208,15 +217,16 @@ def unfit(snapshot: Snapshot) -> str:
     return ""
 
 
-def _prove(side: OpenSide, missing: list[str]) -> tuple[set[str], set[str]]:
-    """Of ids missing from a list: those proven not to exist, and those of which nothing follows."""
+def _prove(side: OpenSide, missing: list[str]) -> tuple[set[str], set[str], set[str]]:
+    """Of ids missing from a list: those proven gone; those of which nothing follows, and which of them are out."""
     try:
         answers = side.store.get(missing)
     except StoreError as error:
         side.error = str(error)
-        return set(), set(missing)
+        return set(), set(missing), set()
     gone = {external_id for external_id in missing if external_id in answers and answers[external_id] is None}
-    return gone, set(missing) - gone
+    out = {external_id for external_id, found in answers.items() if found and not found.in_scope}
+    return gone, set(missing) - gone, out
 
 
 def _claimed(project: Project, side: OpenSide, unlinked: list[Snapshot]) -> set[str]:
