@@ -65,7 +65,7 @@ class LettaServer(Keyed):
         User,
         blank=True,
         related_name="adoptable_servers",
-        help_text="Project owners who may see the blocks that are in no project, adopt them, and use other rules than the tag.",
+        help_text="Project owners who may see and adopt the blocks that are in no project, and use other rules.",
     )
 
     class Meta:
@@ -205,6 +205,13 @@ class Project(models.Model):
     def record_project(self) -> str:
         """The project_name of its records; '*' for all."""
         return self.local_project or self.slug
+
+    @property
+    def sides_in_words(self) -> str:
+        """One sentence that says where its memories live."""
+        letta = f"{self.letta_server}" if self.letta_server else "the built-in server"
+        local = f"{self.local_store} (records of {self.record_project})" if self.local_store else "none"
+        return f"Letta: {letta}; local store: {local}."
 
 
 class Role(models.TextChoices):

@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
                 ('api_key_token', models.TextField(blank=True, default='', editable=False)),
                 ('name', models.CharField(max_length=100, unique=True)),
                 ('url', models.CharField(help_text='Such as http://127.0.0.1:8283; Cloud is https://api.letta.com', max_length=500, validators=[django.core.validators.URLValidator(schemes=['http', 'https'])], verbose_name='URL')),
-                ('adopters', models.ManyToManyField(blank=True, help_text='Project owners who may see the blocks that are in no project, adopt them, and use other rules than the tag.', related_name='adoptable_servers', to=settings.AUTH_USER_MODEL)),
+                ('adopters', models.ManyToManyField(blank=True, help_text='Project owners who may see and adopt the blocks that are in no project, and use other rules.', related_name='adoptable_servers', to=settings.AUTH_USER_MODEL)),
             ],
             options={
                 'ordering': ['name'],
