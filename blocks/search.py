@@ -1,0 +1,80 @@
+"""Finding memories by words, in the database's own full text index.
+
+The index is made and kept up to date by the triggers of migration 0002_search. SQLite finds any part of a word from
+three characters up; PostgreSQL finds the beginnings of words, and any part of a title, label or tag. What people
+type is never query syntax, except for double quotes around words that belong together.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+
+from django.db import connections
+from django.db.models import Q, TextField
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Cast
+
+from blocks.models import MemoryQuerySet
+
+MAX_QUERY, MAX_WORDS = 200, 12
+TRIGRAM = 3  # the shortest part of a word SQLite's index finds
+IN_INDEX = "SELECT rowid FROM blocks_search WHERE blocks_search MATCH %s"
+IN_WORDS = "SELECT id FROM blocks_memory WHERE search_words @@ to_tsquery('simple', %s)"
+SPACES = str.maketrans(dict.fromkeys(string.punctuation, " "))
+
+
+def clean(query: str) -> str:
+    """A query as it is searched for: one line, no characters a database cannot take, at most 200 characters."""
+    storable = query.replace("\0", " ").encode(errors="ignore").decode()
+    return " ".join(storable.split())[:MAX_QUERY].strip()
+
+
+def words_of(query: str) -> list[str]:
+    """What has to occur, each of it: words, and "several words" between double quotes."""
+    found = re.findall(r'"([^"]+)"|([^\s"]+)', clean(query))
+    words = [(quoted or word).strip() for quoted, word in found]
+    return list(dict.fromkeys(word for word in words if word))[:MAX_WORDS]
+
+
+def matching(queryset: MemoryQuerySet, query: str) -> MemoryQuerySet:
+    """The memories of the queryset in which every word of the query occurs; all of them for an empty query."""
+    words = words_of(query)
+    if connections[queryset.db].vendor == "postgresql":
+        return _matching_postgresql(queryset, words)
+    return _matching_sqlite(queryset, words)
+
+
+def _matching_sqlite(queryset: MemoryQuerySet, words: list[str]) -> MemoryQuerySet:
+    """Long words by the trigrams; shorter ones by reading titles, labels and tags (texts would take too long)."""
+    long = [word for word in words if len(word) >= TRIGRAM]
+    for word in words:
+        if word not in long:
+            queryset = queryset.filter(_in_name(word) | Q(pk__in=_tagged_sqlite(word)))
+    if long:
+        expression = " AND ".join('"' + word.replace('"', '""') + '"' for word in long)
+        queryset = queryset.filter(pk__in=RawSQL(IN_INDEX, [expression]))
+    return queryset
+
+
+def _matching_postgresql(queryset: MemoryQuerySet, words: list[str]) -> MemoryQuerySet:
+    if words:
+        queryset = queryset.alias(tags_text=Cast("tags", TextField()))
+    for word in words:
+        found = _in_name(word) | Q(tags_text__icontains=word)
+        if parts := word.translate(SPACES).split():
+            expression = " <-> ".join(f"'{part}'" for part in parts) + ":*"
+            found |= Q(pk__in=RawSQL(IN_WORDS, [expression]))
+        queryset = queryset.filter(found)
+    return queryset
+
+
+def _in_name(word: str) -> Q:
+    return Q(title__icontains=word) | Q(label__icontains=word)
+
+
+def _tagged_sqlite(word: str) -> RawSQL:
+    escaped = re.sub(r"([\\%_])", r"\\\1", word)
+    return RawSQL("SELECT memory_id FROM blocks_tag WHERE tag LIKE %s ESCAPE '\\'", [f"%{escaped}%"])
+
+
