@@ -139,11 +139,14 @@ def answering(status: int, kind: str, text: str) -> Iterator[str]:
     """The address of something that answers every request the same."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.end_headers()
             self.wfile.write(text.encode())
+
+        do_GET = do_POST = do_PATCH = do_DELETE = answer
 
         def log_message(self, *arguments: Any) -> None:
             pass

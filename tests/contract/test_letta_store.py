@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import traceback
 from typing import Any
@@ -141,6 +142,54 @@ def poison(server: Server, id: str) -> None:
     raw(server.url, "PATCH", f"/v1/blocks/{id}", {"metadata": {"number": 2**70}})
 
 
+GOOD = {"id": "block-1", "label": "a", "value": "b", "limit": 5, "tags": ["memhub:project:p"], "metadata": None}
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"label": None}, "label"),
+        ({"value": 5}, "value"),
+        ({"limit": "5"}, "limit"),
+        ({"limit": True}, "limit"),
+        ({"metadata": ["x"]}, "metadata"),
+        ({"description": {}}, "description"),
+        ({"read_only": "no"}, "read_only"),
+        ({"value": "half \ud800"}, "text"),
+        ({"tags": ["memhub:project:p", 5]}, "tags"),
+    ],
+)
+def test_a_block_that_cannot_be_understood_is_a_problem_of_its_own(fields: dict[str, Any], named: str) -> None:
+    with answering(200, "application/json", json.dumps([GOOD | fields | {"id": "block-2"}, GOOD])) as url:
+        look = Server(url).store("p").look()
+
+    bad, good = look.snapshots
+    assert look.complete
+    assert (bad.id, bad.state, named in bad.problem) == ("block-2", {}, True)
+    assert good.problem == ""
+
+
+def test_what_is_no_block_makes_a_look_incomplete() -> None:
+    with answering(200, "application/json", json.dumps([GOOD, "x", None, {"label": "y"}])) as url:
+        look = Server(url).store("p").look()
+
+    assert [one.id for one in look.snapshots] == ["block-1"]
+    assert not look.complete
+    assert len(look.problems) == 3
+
+
+def test_a_list_that_fails_altogether_is_an_error() -> None:
+    with answering(500, "application/json", "{}") as url, pytest.raises(StoreError) as caught:
+        Server(url).store("p").look()
+
+    assert not caught.value.permanent
+
+
+def test_an_answer_that_is_no_block_is_unclear() -> None:
+    with answering(200, "application/json", "null") as url:
+        assert write(Server(url).store("p"), "create", state=state()).status == "unclear"
+
+
 # Scope
 
 
@@ -205,6 +254,14 @@ def test_get_proves_that_a_block_is_gone(store: LettaStore, server: Server) -> N
     assert got[there].id == there
     assert got[gone] is None
     assert got["no-block-id"].problem
+
+
+def test_private_blocks_are_out_of_scope_however_they_are_found(store: LettaStore, server: Server) -> None:
+    tags = [f"memhub:project:{store.slug}"]
+    private: list[dict[str, Any]] = [{"hidden": True}, {"is_template": True}, {"label": "human"}, {"label": "persona"}]
+    ids = [server.block(tags=tags, **fields)["id"] for fields in private]
+
+    assert [one.in_scope for one in store.get(ids).values() if one] == [False] * 4
 
 
 def test_find_sees_blocks_that_are_out_of_scope_hidden_or_templates(store: LettaStore, server: Server) -> None:
