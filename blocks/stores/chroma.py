@@ -125,6 +125,14 @@ class ChromaStore:
         self._rows = Rows(Collection(client=self._server, model=model, embedding_function=None), self.most)
         return self._rows
 
+    def rows_for_import(self, *, create: bool) -> Rows | None:
+        """The collection's rows, to put records into as they are; None where there is none and `create` is False."""
+        rows = self._find_rows()
+        if rows is None and create:
+            self.plant()
+            rows = self._rows
+        return rows
+
     def _need_rows(self) -> Rows:
         rows = self._rows or self._find_rows()
         if rows is None:
