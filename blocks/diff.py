@@ -202,16 +202,19 @@ def _plain_if_other(segments: list[Segment], kind: str) -> list[Segment]:
 
 
 def excerpt(old: str, new: str, length: int = 240) -> list[Segment]:
-    """The part of `new` where it first differs from `old`, with what differs marked; cuts are kept in place."""
+    """The part of `new` where it first differs from `old`, on one line; what was cut stays in place, marked."""
+    old, new = " ".join(old.split()), " ".join(new.split())
     start = 0
     while start < min(len(old), len(new)) and old[start] == new[start]:
         start += 1
     start = max(0, start - length // 3)
     a, b = WORD.findall(old[start : start + 2 * length]), WORD.findall(new[start : start + 2 * length])
-    result = [Segment("same", "…")] if start else []
+    return ([Segment("same", "…")] if start else []) + list(_both(a, b))
+
+
+def _both(a: list[str], b: list[str]) -> Iterator[Segment]:
     for tag, i1, i2, j1, j2 in opcodes(a, b):
         if tag in ("replace", "delete"):
-            result.append(Segment("cut", "".join(a[i1:i2])))
+            yield Segment("cut", "".join(a[i1:i2]))
         if j1 < j2:
-            result.append(Segment("same" if tag == "equal" else "add", "".join(b[j1:j2])))
-    return result
+            yield Segment("same" if tag == "equal" else "add", "".join(b[j1:j2]))

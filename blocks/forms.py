@@ -64,7 +64,8 @@ class MemoryForm(forms.Form):
     title = ExactField(widget=line())
     text = ExactField(widget=forms.Textarea(attrs={"class": "field text", "rows": 18, "spellcheck": "true"}))
     label = ExactField(
-        widget=line(), help_text="The block's name on Letta: 1 to 50 of letters, digits, _ - and /. Agents know it by this."
+        widget=line(),
+        help_text="The block's name on Letta: 1 to 50 of letters, digits, _ - and /. Agents know it by this.",
     )
     description = ExactField(
         widget=forms.Textarea(attrs={"class": "field", "rows": 2}),
@@ -88,18 +89,18 @@ class MemoryForm(forms.Form):
 
     def __init__(
         self,
-        *args: Any,
+        data: Any = None,
+        *,
         project: Project,
         memory: Memory | None = None,
         base: State | None = None,
         proposal: Mapping[str, Any] | None = None,
-        **kwargs: Any,
     ) -> None:
         self.project, self.memory = project, memory
         self.base: State = base or dict(DEFAULTS)
         initial = {**self.base, "tags": join_tags(self.base["tags"]), "based_on": memory.number if memory else None}
         initial["shared"] = memory.shared if memory else True
-        super().__init__(*args, initial={**initial, **(proposal or {})}, **kwargs)
+        super().__init__(data, initial={**initial, **(proposal or {})})
         for name in self.fields:
             self.fields[name].widget.attrs.setdefault("id", f"id_{name}")
 
@@ -134,7 +135,7 @@ class MemoryForm(forms.Form):
         if not LABEL.fullmatch(label):
             raise ValidationError("Use 1 to 50 of letters (a-z, A-Z), digits, _, - and /.")
         others = Memory.objects.filter(project=self.project, label=label, deleted_at=None)
-        if others.exclude(pk=self.memory.pk if self.memory else None).exists():
+        if others.exclude(pk=self.memory.pk if self.memory else 0).exists():
             raise ValidationError("Another memory of this project has this label. Choose another.")
         return label
 
@@ -165,7 +166,7 @@ class MemoryForm(forms.Form):
             over = len(text) - limit
             self.add_error(
                 "text",
-                f"{len(text):,} characters are {over:,} more than the limit of {limit:,}. Shorten it, or raise the limit.",
+                f"{len(text):,} characters are {over:,} more than the limit of {limit:,}. Shorten it or raise it.",
             )
         if self.memory is None and not data.get("title") and not text and not self.errors:
             self.add_error("text", "Write a title or a text.")

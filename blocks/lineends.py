@@ -56,4 +56,15 @@ def _merge_mixed(old: list[tuple[str, str]], new: list[tuple[str, str]], usual: 
             line, ending = lines[j1 + offset]
             if ending and old[i1 + offset][1]:
                 lines[j1 + offset] = line, old[i1 + offset][1]
-    return "".join(line + ending for line, ending in lines)
+    return _joined(lines)
+
+
+def _joined(lines: list[tuple[str, str]]) -> str:
+    """One text; a CR must not melt with the LF of an empty line after it."""
+    parts: list[str] = []
+    before = ""
+    for line, ending in lines:
+        ending = "\r\n" if before == "\r" and line == "" and ending == "\n" else ending
+        parts += line, ending
+        before = ending
+    return "".join(parts)

@@ -8,11 +8,12 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from django.db.models import Prefetch, prefetch_related_objects
+from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 
 from blocks import diff
+from blocks.actions import KEEP_DELETED
 from blocks.models import Memory, SyncState
-from blocks.state import State, state_hash
+from blocks.state import FIELDS, State, state_hash
 from memoryhub.models import Direction, Project
 
 NAMES = {"letta": "Letta", "local": "local"}
@@ -32,7 +33,19 @@ SENTENCES = {
     "removed": "not there",
 }
 # Whose column shows the memory itself: the first of these.
-SHOWN = ("builtin", "same", "waiting", "changed", "conflict", "problem", "absent", "leaving", "removed", "unshared", "off")
+SHOWN = (
+    "builtin",
+    "same",
+    "waiting",
+    "changed",
+    "conflict",
+    "problem",
+    "absent",
+    "leaving",
+    "removed",
+    "unshared",
+    "off",
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +114,7 @@ class Standing:
     def differs(self) -> bool:
         """Whether there is something else there than in the hub, and it is known what."""
         return self.status in ("waiting", "changed", "conflict") and any(
-            self.memory.state[name] != value for name, value in self.seen.items()
+            getattr(self.memory, name) != value for name, value in self.seen.items() if name in FIELDS
         )
 
     @cached_property
@@ -120,8 +133,8 @@ class Standing:
     @cached_property
     def other_fields(self) -> list[str]:
         """Names of the fields, besides the text, that differ there."""
-        names = (name for name, value in self.seen.items() if self.memory.state[name] != value)
-        return [name for name in names if name != "text"]
+        names = (name for name in FIELDS if name in self.seen and name != "text")
+        return [name for name in names if getattr(self.memory, name) != self.seen[name]]
 
     @cached_property
     def diff(self) -> diff.Diff:
@@ -129,7 +142,7 @@ class Standing:
 
     @property
     def fields_there(self) -> list[dict[str, Any]]:
-        return [{"name": n, "old": self.memory.state[n], "new": self.seen[n]} for n in self.other_fields]
+        return [{"name": n, "old": getattr(self.memory, n), "new": self.seen[n]} for n in self.other_fields]
 
     @property
     def sentence(self) -> str:
@@ -170,7 +183,7 @@ def _at_base(memory: Memory, replica: Any) -> bool:
     """Whether the memory is still what it and the side last agreed on (in the fields that side carries)."""
     if replica.base_fields is None:
         return False
-    said = {name: memory.state[name] for name in replica.base_fields if name in memory.state}
+    said = {name: getattr(memory, name) for name in replica.base_fields if name in FIELDS}
     if replica.base_text_id:
         said["text"] = memory.text
     return state_hash(said) == str(replica.base_hash)
@@ -199,7 +212,7 @@ class Row:
         if not self.memory.live:
             leaving = any(s.status == "leaving" for s in both)
             word = "deleted" if self.memory.deleted_at else "archived"
-            return ("…", f"{word}, leaving", "go") if leaving else ("×", word, "")
+            return ("…", f"{word}, leaving", "go") if leaving else ("\N{EN DASH}", word, "")
         if any(s.status == "conflict" for s in both):
             return "≠", "conflict", "bad"
         if any(s.status == "problem" for s in both) or self.memory.sync_state == SyncState.PROBLEM:
@@ -234,12 +247,18 @@ class Row:
 
     @property
     def excerpt(self) -> str:
-        return self.memory.text[:LISTED]
+        return str(getattr(self.memory, "excerpt", None) or self.memory.text[:LISTED])
 
     @property
     def size(self) -> int:
         """Characters of the text."""
-        return len(self.memory.text)
+        length: int | None = getattr(self.memory, "text_length", None)
+        return len(self.memory.text) if length is None else length
+
+    @property
+    def until(self) -> datetime | None:
+        """Until when a deleted memory can be restored."""
+        return self.memory.deleted_at + KEEP_DELETED if self.memory.deleted_at else None
 
     @property
     def since(self) -> datetime | None:
@@ -274,13 +293,17 @@ def rows_of(project: Project, memories: Iterable[Memory], places: dict[str, Plac
 
 
 def _prefetch(memories: list[Memory], connections: list[int]) -> None:
-    replicas = Memory._meta.get_field("replicas").related_model
-    conflicts = Memory._meta.get_field("conflicts").related_model
+    replicas = _related("replicas").filter(connection__in=connections).select_related("seen_text")
+    conflicts = _related("conflicts").filter(connection__in=connections, closed_at=None)
     prefetch_related_objects(
-        memories,
-        Prefetch("replicas", replicas.objects.filter(connection__in=connections).select_related("seen_text"), "here"),
-        Prefetch("conflicts", conflicts.objects.filter(connection__in=connections, closed_at=None), "open_conflicts"),
+        memories, Prefetch("replicas", replicas, "here"), Prefetch("conflicts", conflicts, "open_conflicts")
     )
+
+
+def _related(name: str) -> QuerySet[Any]:
+    """All rows of the model that points at memories; this app does not import it."""
+    model = Memory._meta.get_field(name).related_model
+    return model._default_manager.all()  # type: ignore[union-attr]
 
 
 def _row(project: Project, memory: Memory, places: dict[str, Place]) -> Row:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 
 from blocks.views import activity, history, life, memories, memory
 
-of_memory = [
+of_memory: list[URLPattern | URLResolver] = [
     path("", memory.memory, name="memory"),
     path("archive/", life.archive, name="memory_archive"),
     path("restore/", life.restore, name="memory_restore"),
@@ -15,7 +15,7 @@ of_memory = [
     path("history/<int:number>/restore/", history.restore, name="memory_restore_revision"),
 ]
 
-of_project = [
+of_project: list[URLPattern | URLResolver] = [
     path("", memories.memories, name="memories"),
     path("new/", memory.new, name="memory_new"),
     path("preview/", memory.preview, name="memory_preview"),

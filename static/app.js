@@ -102,7 +102,7 @@
   const trouble = (text) => { const box = $("#trouble"); if (box) { box.textContent = text; box.hidden = !text; if (text) box.scrollIntoView({ block: "nearest" }); } };
   const settled = (root) => {
     tellTimes(); tellBudget(); watch();
-    $("[data-focus]", root)?.focus();
+    if (document.activeElement === document.body) $("[data-focus]", root)?.focus({ preventScroll: true });
   };
   document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) trouble(""); });
   document.addEventListener("htmx:responseError", (event) => {
@@ -120,6 +120,7 @@
       if (unsaved()) trouble("You are signed out. Copy your text, sign in again in another tab, then save."); else location.reload();
     }
   });
+  document.addEventListener("htmx:historyRestore", () => settled(document));
   document.addEventListener("htmx:afterSettle", (event) => settled(event.detail.elt));
 
   document.addEventListener("DOMContentLoaded", () => {

@@ -10,6 +10,7 @@ from django.db.models import Count, Q
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from blocks.listing import NO_FILTERS, Filters
 from blocks.models import Memory, SyncState
 from memoryhub.models import Project
 
@@ -41,8 +42,10 @@ def moment(when: datetime | None) -> dict[str, Any]:
 def project_nav(context: dict[str, Any]) -> dict[str, Any]:
     """The navigation of the project in the context, with counts."""
     project: Project = context["project"]
-    counts = Memory.objects.live().filter(project=project).aggregate(
-        memories=Count("pk"), conflicts=Count("pk", filter=Q(sync_state=SyncState.CONFLICT))
+    counts = (
+        Memory.objects.live()
+        .filter(project=project)
+        .aggregate(memories=Count("pk"), conflicts=Count("pk", filter=Q(sync_state=SyncState.CONFLICT)))
     )
     match = context["request"].resolver_match
     return {"project": project, "here": match.url_name if match else "", **counts}
@@ -63,14 +66,8 @@ def theme(context: dict[str, Any]) -> str:
     return chosen if chosen in ("light", "dark") else ""
 
 
-@register.simple_tag(takes_context=True)
-def without_page(context: dict[str, Any], **changes: Any) -> str:
-    """The query string of this page with some values changed ('' removes one), from the first page on."""
-    query = context["request"].GET.copy()
-    for name in ("after", "before", "page"):
-        query.pop(name, None)
-    for name, value in changes.items():
-        query.pop(name, None)
-        if value not in ("", None):
-            query[name] = str(value)
-    return "?" + query.urlencode()
+@register.simple_tag
+def query(filters: Filters, **changes: Any) -> str:
+    """The address of a list under these filters with some changed; '' clears one."""
+    fresh = {name: getattr(NO_FILTERS, name) if value == "" else value for name, value in changes.items()}
+    return filters.as_query(**fresh)

@@ -15,7 +15,8 @@ ON_PAGE = 50
 @require_safe
 def activity(request: Request, slug: str) -> HttpResponse:
     project = get_project(request, slug)
-    revisions = Revision.objects.filter(memory__project=project).select_related("memory").defer("fields", "memory__text")
+    revisions = Revision.objects.filter(memory__project=project).select_related("memory")
+    revisions = revisions.defer("fields", "memory__text")
     before = request.GET.get("before", "")
     if before.isascii() and before.isdigit() and len(before) < 19:
         revisions = revisions.filter(pk__lt=int(before))

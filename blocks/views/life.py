@@ -14,6 +14,8 @@ from blocks.views.common import get_memory, row_of
 from memoryhub.http import Request, respond
 from memoryhub.models import Role
 
+DAYS = actions.KEEP_DELETED.days
+
 
 @require_POST
 def archive(request: Request, slug: str, uuid: UUID) -> HttpResponse:
@@ -35,8 +37,8 @@ def restore(request: Request, slug: str, uuid: UUID) -> HttpResponse:
 def delete(request: Request, slug: str, uuid: UUID) -> HttpResponse:
     project, memory = get_memory(request, slug, uuid, Role.EDITOR)
     if request.method != "POST":
-        context = {"project": project, "memory": memory, "row": row_of(project, memory), "days": actions.KEEP_DELETED.days}
+        context = {"project": project, "memory": memory, "row": row_of(project, memory), "days": DAYS}
         return respond(request, "blocks/delete.html", context)
     actions.delete([memory], user=request.user)
-    messages.success(request, f"“{memory}” is deleted. It can be restored for {actions.KEEP_DELETED.days} days.")
+    messages.success(request, f"“{memory}” is deleted. It can be restored for {DAYS} days.")
     return redirect("memories", slug)

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+from django.db.models import Count
 from django.http import HttpResponse
 from django.views.decorators.http import require_safe
 
-from blocks.models import Memory
+from blocks.listing import SHOWN, SORTS, Filters, page
+from blocks.models import Memory, SyncState
 from blocks.standing import places_of, rows_of
 from blocks.views.common import may_edit
 from memoryhub.access import get_project
 from memoryhub.http import Request, respond
+from memoryhub.models import Project
 
 
 @require_safe
 def memories(request: Request, slug: str) -> HttpResponse:
     project = get_project(request, slug)
-    places = places_of(project)
-    items = Memory.objects.live().filter(project=project).order_by("-changed_at")[:50]
+    listed, places = page(project, Filters.parse(request.GET)), places_of(project)
     context = {
         "project": project,
         "places": places,
-        "rows": rows_of(project, items, places),
+        "connected": any(place.kind == "server" for place in places.values()),
+        "page": listed,
+        "filters": listed.filters,
+        "rows": rows_of(project, listed.items, places),
+        "sorts": SORTS,
+        "shelves": SHOWN,
         "may_edit": may_edit(project),
-        "total": len(items),
+        **_waiting(project),
     }
     return respond(request, "blocks/memories.html", context, fragment="list")
+
+
+def _waiting(project: Project) -> dict[str, int]:
+    """How much there is to do, over all memories."""
+    counted = Memory.objects.live().filter(project=project).order_by().values_list("sync_state").annotate(Count("pk"))
+    counts = dict(counted)
+    return {
+        "to_push": counts.get(SyncState.WAITING, 0),
+        "to_pull": counts.get(SyncState.CHANGED, 0),
+        "conflicts": counts.get(SyncState.CONFLICT, 0),
+        "problems": counts.get(SyncState.PROBLEM, 0),
+        "memories": sum(counts.values()),
+    }

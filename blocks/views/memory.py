@@ -28,7 +28,13 @@ def memory(request: Request, slug: str, uuid: UUID) -> HttpResponse:
 
 
 def _show(
-    request: Request, project: Project, memory: Memory, form: MemoryForm | None = None, *, status: int = 200, **more: Any
+    request: Request,
+    project: Project,
+    memory: Memory,
+    form: MemoryForm | None = None,
+    *,
+    status: int = 200,
+    **more: Any,
 ) -> HttpResponse:
     context = {
         "project": project,

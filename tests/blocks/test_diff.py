@@ -1,0 +1,68 @@
+import random
+import time
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blocks import diff
+
+ITEMS = st.lists(st.sampled_from(["a", "b", "c", "", "dd"]), max_size=40)
+
+
+def rebuilt(a, b):
+    return [line for tag, i1, i2, j1, j2 in diff.opcodes(a, b) for line in (a[i1:i2] if tag == "equal" else b[j1:j2])]
+
+
+@given(ITEMS, ITEMS)
+def test_opcodes_turn_one_into_the_other(a, b):
+    assert rebuilt(a, b) == b
+
+
+def test_what_is_too_large_for_difflib_is_still_right(monkeypatch):
+    monkeypatch.setattr(diff, "SMALL", 20)
+    rng = random.Random(1)
+    a = [str(rng.randrange(60)) for _ in range(200)]
+    b = [line for line in a if rng.random() > 0.2] + ["new"]
+    assert rebuilt(a, b) == b
+    assert sum(i2 - i1 for tag, i1, i2, _, _ in diff.opcodes(a, b) if tag == "equal") > 20
+
+
+def test_words_that_changed_are_marked():
+    shown = diff.lines("one\nUpdate version\nthree", "one\nUpdate version and changelog\nthree")
+    added = next(row for row in shown.rows if row.kind == "add")
+    assert [s.text for s in added.segments if s.kind == "add"] == [" and changelog"]
+    assert (shown.added, shown.cut, added.new) == (1, 1, 2)
+
+
+def test_far_unchanged_lines_are_left_out():
+    old = "\n".join(map(str, range(100)))
+    kinds = [row.kind for row in diff.lines(old, old.replace("50", "fifty")).rows]
+    assert kinds == ["skip", *["same"] * 3, "cut", "add", *["same"] * 3, "skip"]
+
+
+def test_the_same_text_has_no_rows_to_draw():
+    assert not diff.lines("a\nb", "a\nb")
+
+
+def test_a_difference_of_line_endings_is_said():
+    shown = diff.lines("a\nb", "a\r\nb")
+    assert shown
+    assert "line endings" in shown.rows[0].segments[0].text
+
+
+def test_huge_texts_do_not_hang():
+    rng = random.Random(2)
+    pairs = ["".join(rng.choices("abc \n", k=200_000)) for _ in range(2)]
+    began = time.perf_counter()
+    shown = diff.lines(*pairs)
+    diff.lines(pairs[0].replace("\n", " "), pairs[1].replace("\n", " "))
+    diff.excerpt(*pairs)
+    assert time.perf_counter() - began < 15
+    assert len(shown.rows) <= diff.MAX_ROWS
+    assert shown.more
+
+
+def test_an_excerpt_begins_near_the_difference():
+    shown = diff.excerpt("x " * 400 + "old end", "x " * 400 + "new end")
+    assert ("cut", "old") in [(s.kind, s.text) for s in shown]
+    assert ("add", "new") in [(s.kind, s.text) for s in shown]
