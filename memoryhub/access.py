@@ -6,7 +6,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest
 
-from memoryhub.models import Membership, Project, Role
+from memoryhub.models import LettaServer, LocalStore, Membership, Project, Role
 
 RANK = {Role.VIEWER: 1, Role.EDITOR: 2, Role.OWNER: 3}
 
@@ -42,3 +42,16 @@ def may_adopt(user: User | AnonymousUser, project: Project) -> bool:
     if project.letta_server is None or role_of(user, project) != Role.OWNER:
         return False
     return project.letta_server.adopters.filter(pk=user.pk).exists()
+
+
+def may_choose_scope(user: User | AnonymousUser, server: LettaServer | LocalStore | None) -> bool:
+    """Whether the user may reach, on this server or store, beyond what carries the project's own mark."""
+    if user.is_staff or user.is_superuser:
+        return True
+    return server is not None and user in server.adopters.all()
+
+
+def may_write(project: Project) -> bool:
+    """Whether the person `get_project` looked at may do what editors do."""
+    role: Role = project.role  # type: ignore[attr-defined]
+    return RANK[role] >= RANK[Role.EDITOR] and (project.archived_at is None or role == Role.OWNER)

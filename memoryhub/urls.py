@@ -9,5 +9,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("accounts/", include("memoryhub.account_urls")),
     path("healthz", healthz, name="healthz"),
+    path("p/<slug:slug>/", include("memoryhub.project_urls")),
     path("", include("blocks.urls")),
+    path("", include("syncjobs.urls")),
 ]

@@ -1,0 +1,20 @@
+"""The Status page: is each server reachable, does anybody work, what waits."""
+
+from __future__ import annotations
+
+from django.http import HttpResponse
+from django.views.decorators.http import require_safe
+
+from memoryhub.http import Request, respond
+from syncjobs import overview
+
+
+@require_safe
+def status(request: Request) -> HttpResponse:
+    context = {
+        "cards": overview.cards_of(request.user, everything=request.user.is_staff),
+        "queues": [overview.sync_queue(), overview.push_queue()],
+        "watching": overview.watch_runs(),
+        "watch_seen": overview.watch_seen(),
+    }
+    return respond(request, "syncjobs/status.html", context, fragment="whole")
