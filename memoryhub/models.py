@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import uuid
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.validators import MinValueValidator, RegexValidator, URLValidator
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.urls import reverse
 
@@ -15,7 +17,19 @@ from memoryhub.secrets import conceal, reveal
 
 SLUG = r"[a-z0-9][a-z0-9_-]{0,49}"
 validate_slug = RegexValidator(rf"^{SLUG}\Z", "Use 1 to 50 of a-z, 0-9, - and _; begin with a letter or digit.")
-validate_url = URLValidator(schemes=["http", "https"])
+
+
+def validate_url(url: str) -> None:
+    """http or https, a host (also one without a dot, as inside a cluster), at most a port and a path."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.username
+    except ValueError:
+        good = False
+    if not good or any(character.isspace() for character in url):
+        raise ValidationError("Enter a valid URL, such as http://127.0.0.1:8283.")
+
+
 LETTA_CLOUD_URL = "https://api.letta.com"
 
 
