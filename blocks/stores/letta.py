@@ -122,6 +122,14 @@ class LettaStore:
         """The agents a block is attached to, as `id` and `name`."""
         return [{"id": agent["id"], "name": str(agent.get("name", ""))} for agent in self._calls.agents(block_id)]
 
+    def busy(self, block_id: str) -> bool:
+        """Whether an agent with this block is at work: at its end it writes its own copy over any edit made now."""
+        runs = (
+            self._calls.call("get", "/v1/runs/", query={"agent_id": agent["id"], "active": "true", "limit": 1})
+            for agent in self._calls.agents(block_id)
+        )
+        return any(runs)
+
     def read_digest(self, slug: str) -> tuple[str, str] | None:
         """(block id, text) of a project's digest; also of a block that has its label but not yet the tag."""
         block = letta_digest.find_digest(self._calls, slug)
