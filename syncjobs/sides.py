@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.utils import timezone
 
-from blocks.stores.base import Store, StoreError
+from blocks.stores.base import Probe, Store, StoreError
 from blocks.stores.chroma import ChromaStore
 from blocks.stores.letta import LettaStore
 from memoryhub.models import Direction, Installation, LettaServer, LocalStore, Project
@@ -82,6 +82,25 @@ def open_local(project: Project) -> ChromaStore:
         timeout=settings.STORE_TIMEOUT,
         claimed=frozenset(other.record_project for other in others) - {"*"},
     )
+
+
+def probe_letta(server: LettaServer) -> Probe:
+    """**Test connection** of a Letta server, for no project in particular. Raises `UnreadableSecret`."""
+    key, hub_id = server.api_key, Installation.current_id()
+    return LettaStore(url=server.url, api_key=key, slug="", timeout=settings.STORE_TIMEOUT, hub_id=hub_id).probe()
+
+
+def probe_local(store: LocalStore) -> Probe:
+    """**Test connection** of a local store, for no project in particular. Raises `UnreadableSecret`."""
+    return ChromaStore(
+        url=store.base_url,
+        api_key=store.api_key,
+        tenant=store.tenant,
+        database=store.database,
+        collection=store.collection,
+        slug="",
+        timeout=settings.STORE_TIMEOUT,
+    ).probe()
 
 
 def check_identity(side: OpenSide) -> None:

@@ -29,8 +29,9 @@ def push(memory_ids: list[int]) -> None:
 @task(queue_name="sync")
 def sync(run_id: int) -> None:
     """Carry out a queued run."""
-    run = SyncRun.objects.select_related("project__letta_server", "project__local_store").get(pk=run_id)
-    if run.status != RunStatus.QUEUED:
+    queued = SyncRun.objects.select_related("project__letta_server", "project__local_store")
+    run = queued.filter(pk=run_id, status=RunStatus.QUEUED).first()
+    if run is None:  # carried out already, or its project is gone
         return
     try:
         runs.start(run)
