@@ -163,7 +163,7 @@ class Page:
 
 def page(project: Project, filters: Filters, size: int = SIZE) -> Page:
     """The page the filters ask for: three queries, one more for a search."""
-    scope = _scope(project, filters)
+    scope, found = _scope(project, filters)
     cells = _cells(scope)
     total = sum(cell.count for cell in cells if cell.fits(filters))
     wanted = _narrowed(scope, filters)
@@ -180,22 +180,26 @@ def page(project: Project, filters: Filters, size: int = SIZE) -> Page:
         kinds=_choices(filters, "kind", _sums(cells, filters, "kind")),
         sources=_choices(filters, "source", _sums(cells, filters, "source"))[:TOP],
         states=_states(filters, _sums(cells, filters, "state")),
-        tags=_choices(filters, "tag", _tag_counts(project, filters, wanted)),
+        tags=_choices(filters, "tag", _tag_counts(project, filters, wanted, found)),
     )
 
 
 # --- What belongs to the page ---------------------------------------------------------------------------
 
 
-def _scope(project: Project, filters: Filters) -> MemoryQuerySet:
-    """The memories that all counts are about: those found, with all the tags."""
+def _scope(project: Project, filters: Filters) -> tuple[MemoryQuerySet, RawSQL | None]:
+    """The memories that all counts are about: those with all the words and tags; for a search also their ids.
+
+    The counts and the rows need what was found three times, so it is looked for once.
+    """
     memories: MemoryQuerySet = getattr(Memory.objects.filter(project=project), filters.shown)()
+    wanted = memories
     for tag in filters.tag:
-        memories = _tagged(memories, project, filters.shown, tag)
+        wanted = _tagged(wanted, project, filters.shown, tag)
     if not words_of(filters.q):
-        return memories
-    # The counts and the rows need what was found three times: look for it once.
-    return memories.filter(pk__in=_listed(memories, list(matching(memories, filters.q).values_list("pk", flat=True))))
+        return wanted, None
+    found = _listed(wanted, list(matching(wanted, filters.q).values_list("pk", flat=True)))
+    return memories.filter(pk__in=found), found
 
 
 def _postgresql(queryset: MemoryQuerySet) -> bool:
@@ -310,14 +314,19 @@ def _sums(cells: list[Cell], filters: Filters, name: str) -> Counter[str]:
     return sums
 
 
-def _tag_counts(project: Project, filters: Filters, wanted: MemoryQuerySet) -> Counter[str]:
+def _tag_counts(project: Project, filters: Filters, wanted: MemoryQuerySet, found: RawSQL | None) -> Counter[str]:
     """Counts of the most used tags among the memories of all pages."""
     if _postgresql(wanted):
         inner, values = wanted.order_by().values("tags").query.sql_with_params()
         rows = f"({inner}) memory, jsonb_array_elements_text(memory.tags) tag"
         return _count_tags(wanted, f"SELECT tag, COUNT(*) FROM {rows}", values)  # noqa: S608
-    sql, values = "SELECT tag, COUNT(*) FROM blocks_tag WHERE project_id = %s AND shown = %s", (project.pk, filters.shown)
-    if filters.narrow:
+    sql, values = (
+        "SELECT tag, COUNT(*) FROM blocks_tag WHERE project_id = %s AND shown = %s",
+        (project.pk, filters.shown),
+    )
+    if found and not (filters.kind or filters.source or filters.state):
+        sql, values = f"{sql} AND memory_id IN ({found.sql})", (*values, *found.params)
+    elif filters.narrow:
         inner, more = wanted.order_by().values("pk").query.sql_with_params()
         sql, values = f"{sql} AND memory_id IN ({inner})", (*values, *more)
     return _count_tags(wanted, sql, values)

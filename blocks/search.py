@@ -46,14 +46,18 @@ def matching(queryset: MemoryQuerySet, query: str) -> MemoryQuerySet:
 
 
 def _matching_sqlite(queryset: MemoryQuerySet, words: list[str]) -> MemoryQuerySet:
-    """Long words by the trigrams; shorter ones by reading titles, labels and tags (texts would take too long)."""
+    """Long words by the trigrams. Shorter ones by reading: the texts of what the long ones found, else only titles,
+    labels and tags (all texts would take too long)."""
     long = [word for word in words if len(word) >= TRIGRAM]
-    for word in words:
-        if word not in long:
-            queryset = queryset.filter(_in_name(word) | Q(pk__in=_tagged_sqlite(word)))
     if long:
         expression = " AND ".join('"' + word.replace('"', '""') + '"' for word in long)
         queryset = queryset.filter(pk__in=RawSQL(IN_INDEX, [expression]))
+    for word in words:
+        if word not in long:
+            found = _in_name(word) | Q(pk__in=_tagged_sqlite(word))
+            if long:
+                found |= Q(description__icontains=word) | Q(text__icontains=word)
+            queryset = queryset.filter(found)
     return queryset
 
 
@@ -76,5 +80,3 @@ def _in_name(word: str) -> Q:
 def _tagged_sqlite(word: str) -> RawSQL:
     escaped = re.sub(r"([\\%_])", r"\\\1", word)
     return RawSQL("SELECT memory_id FROM blocks_tag WHERE tag LIKE %s ESCAPE '\\'", [f"%{escaped}%"])
-
-
