@@ -10,61 +10,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-KINDS = (
-    "error",
-    "fix",
-    "decision",
-    "gotcha",
-    "best_practice",
-    "project_details",
-    "template",
-    "runlog",
-    "meeting_notes",
-)
-KINDS += ("code_snippet",)
+KINDS = ["error", "fix", "decision", "gotcha", "best_practice", "project_details", "template", "runlog", "ci_output"]
+KINDS += ["code_snippet"]
 SOURCES = ("claude", "gpt", "letta", "cli", "local-llama")
-SYLLABLES = [
-    "ka",
-    "to",
-    "ri",
-    "ne",
-    "lo",
-    "mi",
-    "sa",
-    "du",
-    "pe",
-    "va",
-    "no",
-    "che",
-    "ter",
-    "gra",
-    "lin",
-    "bo",
-    "fu",
-    "zy",
-    "qua",
-    "sto",
-]
-WORDS = [
-    "error",
-    "timeout",
-    "parser.on",
-    "retry",
-    "database",
-    "connection",
-    "index",
-    "deploy",
-    "cache",
-    "token",
-    "queue",
-    "worker",
-    "migrate",
-    "schema",
-]
+SYLLABLES = ["ka", "to", "ri", "ne", "lo", "mi", "sa", "du", "pe", "va", "no", "che", "ter", "gra", "lin", "bo", "fu"]
+WORDS = ["error", "timeout", "parser.on", "retry", "database", "connection", "index", "deploy", "cache", "token"]
+WORDS += ["queue", "worker", "migrate", "schema"]
 
 
 def start_django() -> None:
-    """Set Django up on a new, empty, migrated SQLite database, with the static files collected, that goes away with the process."""
+    """Set Django up, with static files, on a new and empty SQLite database that goes away with the process."""
     folder = Path(tempfile.mkdtemp(prefix="memoryhub-benchmark-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ |= {

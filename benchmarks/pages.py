@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from benchmarks import _data
@@ -80,8 +81,8 @@ def run(quick: bool) -> Iterator[tuple]:
 
     for name, query in cases.items():
         assert client.get(f"{url}?{query}").status_code == 200
-        wall, cpu = measure(lambda query=query: client.get(f"{url}?{query}"), rounds)
-        layer_wall, layer_cpu = measure(lambda query=query: layer(query), rounds)
+        wall, cpu = measure(partial(client.get, f"{url}?{query}"), rounds)
+        layer_wall, layer_cpu = measure(partial(layer, query), rounds)
         found = layer(query).total
         yield name, found, *columns(wall), f"{cpu:.1f}", *columns(layer_wall), f"{layer_cpu:.1f}"
 

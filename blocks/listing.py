@@ -217,7 +217,7 @@ def _tagged(queryset: MemoryQuerySet, project: Project, shown: str, tag: str) ->
     if _postgresql(queryset):
         return queryset.filter(tags__contains=[tag])
     sql = "SELECT memory_id FROM blocks_tag WHERE project_id = %s AND shown = %s AND tag = %s"
-    return queryset.filter(pk__in=RawSQL(sql, [project.pk, shown, tag]))
+    return queryset.filter(pk__in=RawSQL(sql, [project.pk, shown, tag]))  # noqa: S611
 
 
 def _narrowed(scope: MemoryQuerySet, filters: Filters) -> MemoryQuerySet:

@@ -51,7 +51,7 @@ def _matching_sqlite(queryset: MemoryQuerySet, words: list[str]) -> MemoryQueryS
     long = [word for word in words if len(word) >= TRIGRAM]
     if long:
         expression = " AND ".join('"' + word.replace('"', '""') + '"' for word in long)
-        queryset = queryset.filter(pk__in=RawSQL(IN_INDEX, [expression]))
+        queryset = queryset.filter(pk__in=RawSQL(IN_INDEX, [expression]))  # noqa: S611
     for word in words:
         if word not in long:
             found = _in_name(word) | Q(pk__in=_tagged_sqlite(word))
@@ -68,7 +68,7 @@ def _matching_postgresql(queryset: MemoryQuerySet, words: list[str]) -> MemoryQu
         found = _in_name(word) | Q(tags_text__icontains=word)
         if parts := word.translate(SPACES).split():
             expression = " <-> ".join(f"'{part}'" for part in parts) + ":*"
-            found |= Q(pk__in=RawSQL(IN_WORDS, [expression]))
+            found |= Q(pk__in=RawSQL(IN_WORDS, [expression]))  # noqa: S611
         queryset = queryset.filter(found)
     return queryset
 
