@@ -10,6 +10,7 @@ from django.db.models import Count, Q
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from blocks.forms import join_tags
 from blocks.listing import NO_FILTERS, Filters
 from blocks.models import Memory, SyncState
 from memoryhub.models import Project
@@ -30,6 +31,16 @@ def ago(moment: datetime | str | None) -> str:
         if seconds < below:
             return f"{seconds // unit} {name} ago" if seconds >= 5 else "just now"
     return timezone.localtime(when).strftime("%-d %b %Y")
+
+
+@register.filter
+def plain(value: Any) -> str:
+    """A field of a memory as one text."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return join_tags(value)
+    return f"{value:,}" if isinstance(value, int) else str(value or "")
 
 
 @register.inclusion_tag("_time.html")
