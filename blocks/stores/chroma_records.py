@@ -101,14 +101,18 @@ def _place(row: Row) -> int:
 def merged(rows: Sequence[Row]) -> Meta:
     """The metadata of a document: what its rows agree on; where they differ, a changed value wins over unchanged
     ones (the hub's rows say which), else the first row that says anything."""
+    first = rows[0].meta
     if len(rows) == 1:
-        return rows[0].meta
-    result: Meta = {}
-    for key in dict.fromkeys(key for row in rows for key in row.meta):
-        first = rows[0].meta.get(key)
-        same = first is not None and all(row.meta.get(key) == first for row in rows)
-        result[key] = first if same or key in PER_ROW else _winner(key, rows)
-    return result
+        return first
+    shared = _shared_part(first)
+    if all(_shared_part(row.meta) == shared for row in rows):
+        return first
+    keys = dict.fromkeys(key for row in rows for key in row.meta)
+    return {key: first.get(key) if key in PER_ROW else _winner(key, rows) for key in keys}
+
+
+def _shared_part(meta: Meta) -> Meta:
+    return {key: value for key, value in meta.items() if key not in PER_ROW}
 
 
 def _winner(key: str, rows: Sequence[Row]) -> Any:
@@ -199,18 +203,16 @@ def state_of(document: Document) -> State:
 
 
 def _check_row(row: Row) -> None:
+    """Raises `Broken` for what cannot be kept elsewhere. Lone surrogates, which Chroma cannot store, need no look."""
     if row.text is None:
         raise Broken(f"record {row.id!r} has no text")
-    for name, value in (("text", row.text), *row.meta.items()):
-        if _has_nul(name) or _has_nul(value):
-            raise Broken(f"the {name!r} of record {row.id!r} contains a NUL character")
-
-
-def _has_nul(value: Any) -> bool:
-    """Lone surrogates, which Chroma cannot store, need no look."""
-    if type(value) is str:
-        return "\0" in value
-    return type(value) is list and any(_has_nul(one) for one in value)
+    if "\0" in row.text:
+        raise Broken(f"the text of record {row.id!r} contains a NUL character")
+    values = row.meta.values()
+    lists = [one for value in values if type(value) is list for one in value]
+    texts = [value for value in (*values, *lists) if type(value) is str]
+    if "\0" in "".join(row.meta) or "\0" in "".join(texts):  # joined: this is done for every row at every look
+        raise Broken(f"the metadata of record {row.id!r} contains a NUL character")
 
 
 def _said(meta: Meta, key: str) -> str:

