@@ -5,8 +5,9 @@ Callers hold the leases of the memories.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from django.db import transaction
@@ -15,7 +16,7 @@ from django.utils import timezone
 
 from blocks.actions import Change, record
 from blocks.models import Memory, Origin, SyncState, Text, digest_of
-from blocks.state import state_hash
+from blocks.state import State, state_hash
 from blocks.stores.base import Outcome, StoreError, Write
 from memoryhub.models import Project
 from syncjobs import leases
@@ -84,9 +85,11 @@ class Batch:
 
     def _commit_hub(self) -> None:
         self._keep_texts()
-        saved = [change for work in self.works for change in self._saved(work)]
-        record(saved)
-        record([change for work in self.works if (change := self._change(work))])
+        self._load_conflicts()
+        self._save_what_goes()
+        changes = {id(work): change for work in self.works if (change := self._change(work))}
+        record(list(changes.values()))
+        self._tell(work for work in self.works if id(work) not in changes)
         for work in self.works:
             self._count_hub(work)
             self._note(work)
@@ -99,17 +102,57 @@ class Batch:
         texts |= {work.plan.state["text"] for work in self.works if work.plan.steps}
         Text.objects.keep(texts)
 
+    def _load_conflicts(self) -> None:
+        known = Conflict.objects.filter(memory_id__in=[work.memory.pk for work in self.works], closed_at=None)
+        rows = {(row.memory_id, row.connection_id): row for row in known.select_related("side_text", "base_text")}
+        for work in self.works:
+            for side in self.sides.values():
+                row = rows.get((work.memory.pk, side.connection.pk))
+                if row:
+                    work.conflicts[side.side] = row
+
+    def _save_what_goes(self) -> None:
+        """Revisions of states that are about to be shown nowhere else; one of each memory at a time."""
+        saved = [self._saved(work) for work in self.works]
+        for changes in zip_longest(*saved):
+            record([change for change in changes if change])
+        for work, states in zip(self.works, saved, strict=True):
+            work.rewritten = bool(states)
+
     def _saved(self, work: Work) -> list[Change]:
+        going = [(side, state, "overwritten there") for side, state in work.plan.saved.items()]
+        going += [(side, state, "was in conflict, and is not there any more") for side, state in self._displaced(work)]
         return [
-            Change(work.memory, {**work.memory.state, **state}, Origin(side), author=side, note="overwritten there")
-            for side, state in work.plan.saved.items()
+            Change(work.memory, {**work.memory.state, **state}, Origin(side), author=side, note=note)
+            for side, state, note in going
         ]
+
+    def _displaced(self, work: Work) -> Iterator[tuple[str, State]]:
+        """What a side showed in an open conflict, where it shows something else now and no revision has it."""
+        for side, row in work.conflicts.items():
+            if self.observation.seen(work.item, self.sides[side]) is Seen.UNKNOWN:
+                continue
+            seen = work.item.seen.get(side)
+            if seen and seen.hash == row.side_hash:
+                continue
+            whole = state_hash({**work.memory.state, **row.side})
+            if not work.memory.revisions.filter(hash=whole).exists():
+                yield side, row.side
+
+    @staticmethod
+    def _tell(works: Iterable[Work]) -> None:
+        """Notices about memories whose state stays as it is."""
+        for work in works:
+            notice = "; ".join(work.plan.notices)
+            if notice and work.memory.notice != notice:
+                work.memory.notice = notice
+                work.memory.save(update_fields=["notice"])
 
     def _change(self, work: Work) -> Change | None:
         result = work.plan
         before = state_hash(work.memory.state)
         turned = bool(result.archived_by or result.revived_by)
-        if not (work.fresh or turned or result.saved or state_hash(result.state) != before):
+        if not (work.fresh or turned or work.rewritten or state_hash(result.state) != before):
             return None
         sources = [side for side, how in result.taken.items() if how in ("pull", "merge")]
         if work.fresh:
@@ -178,7 +221,10 @@ class Batch:
             replica = Replica(memory=work.memory, connection=side.connection, status="absent")
             work.replicas[side.side] = replica
         if seen is Seen.THERE and snapshot:
+            refused = replica.refused_hash, replica.reason
             see(replica, snapshot, work.memory, side)
+            if stepped and refused[0] == state_hash(restrict(work.plan.state, side.store.fields)):
+                replica.status, (replica.refused_hash, replica.reason) = "refused", refused
             if side.side in work.plan.rebase:
                 agree(replica, snapshot.state)
         elif seen is Seen.GONE:
@@ -197,12 +243,9 @@ class Batch:
             replica.reason = "no longer in this project (its tag or project name changed, or it is hidden)"
 
     def _save_conflicts(self) -> None:
-        memories = [work.memory.pk for work in self.works]
-        rows = Conflict.objects.filter(memory_id__in=memories, closed_at=None)
-        existing = {(row.memory_id, row.connection_id): row for row in rows}
         for work in self.works:
             for side in self.sides.values():
-                row = existing.get((work.memory.pk, side.connection.pk))
+                row = work.conflicts.get(side.side)
                 if side.side in work.plan.clashes:
                     work.settled = False
                     new = open_conflict(row, work.memory, work.replicas[side.side], work.plan.clashes[side.side])

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from blocks import actions
-from blocks.models import Memory
+from blocks.models import Memory, Origin
 from memoryhub.models import Project
 from syncjobs.models import Conflict, Replica
 
@@ -51,15 +51,17 @@ def resolve(
     and the side's as a memory of its own. seen_number: the memory's revision the person saw; raises
     `blocks.actions.EditedMeanwhile` if there is a newer one. Whatever is kept goes to both sides.
     """
+    memory = Memory.objects.select_for_update().get(pk=conflict.memory_id)
     conflict = Conflict.objects.select_for_update().get(pk=conflict.pk)
     if conflict.closed_at or how not in RESOLUTIONS:
         raise ValueError("already closed" if conflict.closed_at else f"unknown resolution {how}")
-    memory = conflict.memory
     if seen_number is not None and memory.number != seen_number:
         raise actions.EditedMeanwhile(memory)
-    state = {"text": text} if how == "edited" else _kept(conflict, how)
+    state = {**memory.state, **({"text": text} if how == "edited" else _kept(conflict, how))}
     if how == "all":
         _as_its_own(conflict, user)
+    elif how != "side":
+        _into_history(conflict, memory)
     _agree_on_what_was_seen(conflict)
     conflict.resolution, conflict.resolved_by, conflict.closed_at = how, user, timezone.now()
     conflict.save(update_fields=["resolution", "resolved_by", "closed_at"])
@@ -92,9 +94,19 @@ def _as_its_own(conflict: Conflict, user: User | None) -> None:
     actions.create(memory.project, state, user=user, shared=memory.shared, note=f"the {side} text of a conflict")
 
 
+def _into_history(conflict: Conflict, memory: Memory) -> None:
+    """Leave a revision of the side's state, which is about to be replaced there."""
+    side = conflict.connection
+    theirs = {**memory.state, **conflict.side}
+    note = f"the {side.get_side_display()} text of a conflict"
+    actions.record([actions.Change(memory, theirs, Origin(side.side), author=side.side, note=note)])
+
+
 def _agree_on_what_was_seen(conflict: Conflict) -> None:
     """From now on the side's text counts as known, so that what was decided is pushed over it, and only over it."""
-    replica = Replica.objects.get(memory_id=conflict.memory_id, connection_id=conflict.connection_id)
+    replica = Replica.objects.filter(memory_id=conflict.memory_id, connection_id=conflict.connection_id).first()
+    if replica is None:  # the connection was confirmed anew: the next run looks without any base
+        return
     replica.base_fields, replica.base_text_id = conflict.side_state, conflict.side_text_id
     replica.base_hash, replica.version = conflict.side_hash, replica.version + 1
     replica.save(update_fields=["base_fields", "base_text", "base_hash", "version"])

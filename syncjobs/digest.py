@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
 from django.db import transaction
@@ -13,10 +14,12 @@ from django.utils import timezone
 from blocks import actions
 from blocks.models import Memory, Origin, SyncState, digest_of
 from blocks.state import DEFAULT_LIMIT, complete
-from blocks.stores.letta import LettaStore
 from memoryhub.models import Project
 from syncjobs.models import Digest
 from syncjobs.sides import OpenSide
+
+if TYPE_CHECKING:
+    from blocks.stores.letta import LettaStore
 
 MOST, LONGEST = 50, 500  # memories, and characters of each: as the original engine's block
 FIRST = ("error", "fix", "decision", "gotcha")
@@ -49,12 +52,10 @@ def render(project: Project, memories: Iterable[Memory], limit: int = DEFAULT_LI
 def write_digest(project: Project, side: OpenSide) -> bool:
     """Bring the digest block up to date; True if it was written.
 
-    What somebody else wrote into it becomes a memory first. Raises `StoreError`.
+    side: the project's Letta side. What somebody else wrote into it becomes a memory first. Raises `StoreError`.
     """
-    text = render(project, chosen(project)[:MOST])
-    store, address = side.store, side.connection.address
-    if not isinstance(store, LettaStore):
-        return False
+    store, address = cast("LettaStore", side.store), side.connection.address
+    text = render(project, chosen(project)[:MOST], store.digest_limit(project.slug))
     known = store.read_digest(project.slug)
     current = known[1] if known else None
     if current == text:

@@ -30,7 +30,8 @@ class Observation:
 
     items: every memory, with what was seen of it. unknown: per side, ids of which nothing follows; out: those of them
     that are there, but no longer in the project. problems: per side, items that could not be read. twins: copies of a
-    linked item. emptied: sides that show nothing, though something was linked there.
+    linked item. emptied: sides that show nothing, though something was linked there. withheld (by a look at one
+    memory): sides whose item could not be used.
     """
 
     sides: list[OpenSide]
@@ -40,6 +41,7 @@ class Observation:
     problems: dict[str, list[Snapshot]] = field(default_factory=dict)
     twins: list[tuple[str, Snapshot]] = field(default_factory=list)
     emptied: list[str] = field(default_factory=list)
+    withheld: set[str] = field(default_factory=set)
 
     @property
     def by_name(self) -> dict[str, OpenSide]:
@@ -47,7 +49,7 @@ class Observation:
 
     def seen(self, item: Item, side: OpenSide) -> Seen:
         """What is known of one memory on one side."""
-        if side.error:
+        if side.error or side.side in self.withheld:
             return Seen.UNKNOWN
         if side.side in item.seen:
             return Seen.THERE
@@ -141,7 +143,7 @@ def _take_one(
         found.unknown[side.side] = {link.external_id for link in links}
         found.out[side.side] = {snapshot.id for snapshot in readable if not snapshot.in_scope}
     elif blocked:
-        side.partial = problems[0].problem if problems else "its item belongs to another project now"
+        found.withheld.add(side.side)
     else:
         matcher.put(side.side, usable, gone, set())
 
@@ -186,7 +188,7 @@ def _take(
     gone -= found.unknown[side.side]
     if not look.complete:
         side.partial = "; ".join(look.problems) or "the listing was not complete"
-    if not look.snapshots and links:
+    if gone and not look.snapshots:
         found.emptied.append(side.side)
     linked = {link.external_id for link in links}
     unlinked = [snapshot for snapshot in readable if snapshot.id not in linked]

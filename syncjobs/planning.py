@@ -16,7 +16,7 @@ from blocks.state import FIELDS, State, complete
 from blocks.stores.base import Write
 from memoryhub.models import Project
 from syncjobs.match import Item
-from syncjobs.models import Intent, Replica
+from syncjobs.models import Conflict, Intent, Replica
 from syncjobs.observe import Observation
 from syncjobs.plan import Hub, Plan, View, plan
 from syncjobs.replicas import is_marked
@@ -34,6 +34,8 @@ class Work:
     source: str = ""  # the side a new memory comes from
     writes: dict[str, Write] = field(default_factory=dict)
     intents: dict[str, Intent] = field(default_factory=dict)
+    conflicts: dict[str, Conflict] = field(default_factory=dict)  # the open ones, by side
+    rewritten: bool = False  # other states were recorded just now, so that the planned one has to be recorded again
     settled: bool = True  # every side is as it should be
 
     @property

@@ -93,7 +93,7 @@ class _Runner:
     def _work(self) -> None:
         observation = self._look()
         busy = [item for item in observation.items if not observation.idle(item)]
-        live = sum(1 for item in observation.items if item.row is None or item.row.live)
+        live = {item.row.id for item in observation.items if item.row and item.row.live}
         self._report_sides(observation)
         if not self.sync_run.allow_deletions:
             self._brake(observation, busy)
@@ -108,7 +108,7 @@ class _Runner:
         self._again()
         update_digest(self.project, self.sides, self.tally)
         self._idle_states(observation)
-        self.tally.counters["unchanged"] = max(0, live - len(self.tally.touched))
+        self.tally.counters["unchanged"] = len(live - self.tally.touched)
 
     def _look(self) -> Observation:
         self.sides = look_up_sides(self.project)
@@ -148,9 +148,12 @@ class _Runner:
             side = observation.by_name[name]
             if not side.writes or side.error:
                 continue
-            if is_our_own(side, snapshot):
-                remove_twin(side, snapshot)
-            elif side.reads:
+            try:
+                removed = is_our_own(side, snapshot) and remove_twin(side, snapshot)
+            except StoreError as error:
+                self.tally.fail(None, name, f"a copy of a memory's item, {snapshot.id}: {error}")
+                continue
+            if not removed and side.reads:
                 self._apply(observation, [Item(uuid4(), seen={name: snapshot})])
 
     def _again(self) -> None:
@@ -203,7 +206,7 @@ class Foreseen:
 
 def preview(project: Project) -> Foreseen:
     """What a run would do now. Changes nothing, outside or in the hub, but for the time of the look."""
-    sides = look_up_sides(project)
+    sides = look_up_sides(project, plant=False)
     observation = observe(project, sides)
     busy = [item for item in observation.items if not observation.idle(item)]
     foreseen = foresee(project, observation, busy)
@@ -215,14 +218,14 @@ def foresee(project: Project, observation: Observation, busy: list[Item]) -> For
     """Plan all busy items without carrying out any."""
     foreseen, planner = Foreseen(), Planner(project, observation)
     removals: dict[str, int] = {}
-    touched = 0
+    unchanged = {item.row.id for item in observation.items if item.row and item.row.live}
     for part in chunked(busy, 500):
         for work in planner.load(part):
             if len(foreseen.steps) < SHOWN_STEPS:
                 foreseen.steps.extend(describe(work))
-            touched += _count(work, foreseen.counters, removals)
-    live = sum(1 for item in observation.items if item.row is None or item.row.live)
-    foreseen.counters["unchanged"] = max(0, live - touched)
+            if _count(work, foreseen.counters, removals) and work.memory.pk:
+                unchanged.discard(work.memory.pk)
+    foreseen.counters["unchanged"] = len(unchanged)
     foreseen.brake = _why_brake(observation, removals)
     return foreseen
 
@@ -231,8 +234,8 @@ STEP_COUNTERS = {"create": "created", "update": "pushed", "delete": "deleted"}
 HOW_COUNTERS = {"pull": "pulled", "merge": "merged", "link": "linked"}
 
 
-def _count(work: Work, counters: dict[str, int], removals: dict[str, int]) -> int:
-    """Add one plan to what is foreseen; 1 if it has a step."""
+def _count(work: Work, counters: dict[str, int], removals: dict[str, int]) -> bool:
+    """Add one plan to what is foreseen; whether it has a step."""
     names = [STEP_COUNTERS[step.op] for step in work.plan.steps if step.op in STEP_COUNTERS]
     for side, how in work.plan.taken.items():
         if side == work.source or how in HOW_COUNTERS:
@@ -243,7 +246,7 @@ def _count(work: Work, counters: dict[str, int], removals: dict[str, int]) -> in
     sides = {step.side for step in work.plan.steps if step.op == "delete"}
     for side in sides | ({work.plan.archived_by} - {""}):
         removals[side] = removals.get(side, 0) + 1
-    return int(bool(names))
+    return bool(names)
 
 
 def _why_brake(observation: Observation, removals: dict[str, int]) -> str:
@@ -260,11 +263,11 @@ def _why_brake(observation: Observation, removals: dict[str, int]) -> str:
     )
 
 
-def look_up_sides(project: Project) -> list[OpenSide]:
-    """The sides of a project with the servers' identities checked."""
+def look_up_sides(project: Project, *, plant: bool = True) -> list[OpenSide]:
+    """The sides of a project with the servers' identities checked; without `plant` none gets one."""
     sides = open_sides(project)
     for side in sides:
-        check_identity(side)
+        check_identity(side, plant=plant)
     return sides
 
 

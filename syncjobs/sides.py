@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.utils import timezone
 
 from blocks.stores.base import Probe, Store, StoreError
-from blocks.stores.chroma import ChromaStore
-from blocks.stores.letta import LettaStore
 from memoryhub.models import Direction, Installation, LettaServer, LocalStore, Project
 from syncjobs.models import Connection, Side
+
+if TYPE_CHECKING:  # both take a second to import: at first use, not at every start of a command
+    from blocks.stores.chroma import ChromaStore
+    from blocks.stores.letta import LettaStore
 
 
 @dataclass
@@ -54,6 +57,8 @@ def open_sides(project: Project) -> list[OpenSide]:
 
 def open_letta(project: Project) -> LettaStore:
     """The project's Letta server. Raises `UnreadableSecret` when its key cannot be decrypted."""
+    from blocks.stores.letta import LettaStore
+
     server = project.letta_server
     assert server is not None  # noqa: S101 - for the type checker: callers ask first
     return LettaStore(
@@ -68,6 +73,8 @@ def open_letta(project: Project) -> LettaStore:
 
 def open_local(project: Project) -> ChromaStore:
     """The project's Chroma collection. Raises `UnreadableSecret` when its key cannot be decrypted."""
+    from blocks.stores.chroma import ChromaStore
+
     store = project.local_store
     assert store is not None  # noqa: S101 - for the type checker: callers ask first
     others = Project.objects.filter(local_store=store).exclude(pk=project.pk)
@@ -86,12 +93,16 @@ def open_local(project: Project) -> ChromaStore:
 
 def probe_letta(server: LettaServer) -> Probe:
     """**Test connection** of a Letta server, for no project in particular. Raises `UnreadableSecret`."""
+    from blocks.stores.letta import LettaStore
+
     key, hub_id = server.api_key, Installation.current_id()
     return LettaStore(url=server.url, api_key=key, slug="", timeout=settings.STORE_TIMEOUT, hub_id=hub_id).probe()
 
 
 def probe_local(store: LocalStore) -> Probe:
     """**Test connection** of a local store, for no project in particular. Raises `UnreadableSecret`."""
+    from blocks.stores.chroma import ChromaStore
+
     return ChromaStore(
         url=store.base_url,
         api_key=store.api_key,
@@ -103,10 +114,10 @@ def probe_local(store: LocalStore) -> Probe:
     ).probe()
 
 
-def check_identity(side: OpenSide) -> None:
+def check_identity(side: OpenSide, *, plant: bool = True) -> None:
     """Make sure that the server behind the address is the one that was there; sets `side.error` otherwise.
 
-    At first contact it gets an identity, unless nothing may be written there.
+    At first contact it gets an identity, unless nothing may be written there or `plant` is false.
     """
     connection = side.connection
     if connection.suspect:
@@ -114,7 +125,7 @@ def check_identity(side: OpenSide) -> None:
         return
     try:
         found = side.store.identify(connection.identity)
-        if not connection.identity and not found and side.writes:
+        if plant and not connection.identity and not found and side.writes:
             found = side.store.plant()
     except StoreError as error:
         side.error = str(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blocks.stores.base import Snapshot, Write
+from blocks.stores.base import Snapshot, StoreError, Write
 from syncjobs.models import Intent
 from syncjobs.sides import OpenSide
 
@@ -18,7 +18,15 @@ def is_our_own(side: OpenSide, snapshot: Snapshot) -> bool:
     return sent.exists() and not (agents and agents(snapshot.id))
 
 
-def remove_twin(side: OpenSide, snapshot: Snapshot) -> None:
-    """Delete the surplus item, if it is still what was seen; its text is the linked one's or an intent's."""
-    if snapshot.uuid:
-        list(side.store.write([Write("delete", snapshot.uuid, id=snapshot.id, expected=snapshot.hash)]))
+def remove_twin(side: OpenSide, snapshot: Snapshot) -> bool:
+    """Delete the surplus item, if it is still what was seen; its text is the linked one's or an intent's.
+
+    False where somebody changed it meanwhile. Raises `StoreError` where nothing is known.
+    """
+    if snapshot.uuid is None:
+        return False
+    write = Write("delete", snapshot.uuid, id=snapshot.id, expected=snapshot.hash)
+    (outcome,) = side.store.write([write])
+    if outcome.status in ("unclear", "refused"):
+        raise StoreError(outcome.error)
+    return outcome.status != "changed"

@@ -1,0 +1,267 @@
+"""Two sides in memory, with the quirks of the real ones, behind the `Store` interface.
+
+A `Server` is what stands behind an address; a `FakeStore` is one project's view of it. Comparison before a write is
+honest: the hash of what is there now against `Write.expected`. `faults` says what goes wrong with the next writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any, Literal
+from uuid import UUID
+
+from blocks.state import DEFAULT_LIMIT, FIELDS, State, complete, state_hash
+from blocks.stores.base import Look, Outcome, Probe, Snapshot, StoreError, Write
+
+LETTA, LOCAL = "letta", "local"
+CARRIED = {LETTA: frozenset(FIELDS), LOCAL: frozenset(FIELDS) - {"limit", "read_only"}}
+
+# lost_request: nothing arrives, and nobody knows. lost_reply: it happens, and nobody knows. late: it happens when
+# `Server.deliver` is called. refused: never taken. crash_before, crash_after: this process ends. torn: it ends between
+# two chunks of a record. broken: the connection breaks for this write and all that follow it.
+Fault = Literal[
+    "", "lost_request", "lost_reply", "late", "refused", "crash_before", "crash_after", "torn", "broken", "changed"
+]
+
+
+class Crash(BaseException):
+    """The process ends here: nothing catches this."""
+
+
+@dataclass
+class Thing:
+    """One item on a server."""
+
+    id: str
+    state: State
+    uuid: UUID | None = None
+    project: str = ""
+    hidden: bool = False
+    problem: str = ""
+    foreign: dict[str, Any] = field(default_factory=dict)
+
+
+class Server:
+    """What stands behind an address: its items, and what will go wrong."""
+
+    def __init__(self, side: str) -> None:
+        self.side = side
+        self.identity = ""
+        self.things: dict[str, Thing] = {}
+        self.numbers = count(1)
+        self.faults: list[Fault] = []
+        self.undelivered: list[Write] = []
+        self.down = self.look_fails = self.get_fails = False
+        self.unlisted: set[str] = set()  # missing from the next looks, which say that they are not complete
+        self.refuses: Callable[[State], bool] = lambda state: False
+        self.before_compare: Callable[[Write], None] = lambda write: None
+        self.before_write: Callable[[Write], None] = lambda write: None
+        self.on_loss: Callable[[Thing], None] = lambda thing: None  # its state is about to be replaced or removed
+        self.attached: dict[str, list[str]] = {}
+        self.digests: dict[str, str] = {}
+        self.digest_limit = DEFAULT_LIMIT
+        self.written: list[Write] = []
+        self.planted = 0
+
+    # --- what other programs do
+
+    def put(self, text: str, *, slug: str = "", id: str = "", **said: Any) -> Thing:
+        """An item as another program makes it: it has no mark of ours."""
+        number = next(self.numbers)
+        state: State = {"text": text, "tags": said.pop("tags", [])}
+        uuid, hidden = said.pop("uuid", None), said.pop("hidden", False)
+        if self.side == LETTA:
+            state |= {"label": f"block-{number}", "description": "", "limit": DEFAULT_LIMIT, "read_only": False}
+        else:
+            state |= {"title": f"Record {number}", "kind": "error", "created_at": "2025-01-06T09:00:00+00:00"}
+        thing = Thing(id or f"{self.side}-{number}", state | said, uuid, slug, hidden)
+        self.things[thing.id] = thing
+        return thing
+
+    def only(self) -> Thing:
+        (thing,) = self.things.values()
+        return thing
+
+    def edit(self, id: str, **fields: Any) -> None:
+        self.things[id].state = {**self.things[id].state, **fields}
+
+    def remove(self, id: str) -> None:
+        del self.things[id]
+
+    def copy(self, id: str) -> Thing:
+        """A copy with all marks, as a program makes that copies blocks."""
+        thing = self.things[id]
+        twin = replace(thing, id=f"{self.side}-{next(self.numbers)}", state=dict(thing.state))
+        self.things[twin.id] = twin
+        return twin
+
+    def deliver(self) -> None:
+        """What was under way arrives after all."""
+        for write in self.undelivered:
+            self.make(write)
+        self.undelivered = []
+
+    def make(self, write: Write) -> Thing:
+        if self.side == LETTA:
+            id = f"{self.side}-{next(self.numbers)}"
+        else:
+            id = write.id or str(write.uuid)
+        state = {name: value for name, value in complete(write.state).items() if name in CARRIED[self.side]}
+        thing = Thing(id, state, write.uuid, write.keep.get("project", ""), foreign=write.keep.get("foreign", {}))
+        self.things[id] = thing
+        return thing
+
+    def texts(self) -> list[str]:
+        return sorted(thing.state["text"] for thing in self.things.values())
+
+
+class FakeStore:
+    """One project's view of a server: `Store`."""
+
+    def __init__(self, server: Server, slug: str, everything: bool = False) -> None:
+        self.server, self.slug, self.everything = server, slug, everything
+        self.side, self.fields = server.side, CARRIED[server.side]
+
+    def probe(self) -> Probe:
+        return Probe("ok", "")
+
+    def identify(self, known: str) -> str:
+        self._reach()
+        return self.server.identity
+
+    def plant(self) -> str:
+        self._reach()
+        self.server.planted += 1
+        self.server.identity = self.server.identity or f"{self.side}-1"
+        return self.server.identity
+
+    def _reach(self) -> None:
+        if self.server.down:
+            raise StoreError("cannot be reached", kind="refused")
+
+    def _snapshot(self, thing: Thing) -> Snapshot:
+        return Snapshot(
+            id=thing.id,
+            state={} if thing.problem else dict(thing.state),
+            uuid=thing.uuid,
+            project=thing.project,
+            in_scope=self._in_scope(thing),
+            keep={"id": thing.id, "project": thing.project, "foreign": dict(thing.foreign)},
+            problem=thing.problem,
+        )
+
+    def _in_scope(self, thing: Thing) -> bool:
+        mine = thing.project == self.slug or (self.everything and not thing.project)
+        return mine and not thing.hidden
+
+    def look(self) -> Look:
+        self._reach()
+        if self.server.look_fails:
+            raise StoreError("the list fails")
+        things = [t for t in self.server.things.values() if self._in_scope(t) and t.id not in self.server.unlisted]
+        problems = ["some could not be listed"] if self.server.unlisted else []
+        return Look([self._snapshot(thing) for thing in things], complete=not problems, problems=problems)
+
+    def get(self, ids: Sequence[str]) -> dict[str, Snapshot | None]:
+        self._reach()
+        if self.server.get_fails:
+            raise StoreError("no answer")
+        return {id: self._snapshot(self.server.things[id]) if id in self.server.things else None for id in ids}
+
+    def find(self, uuids: Sequence[UUID]) -> dict[UUID, list[Snapshot]]:
+        self._reach()
+        return {uuid: [self._snapshot(t) for t in self.server.things.values() if t.uuid == uuid] for uuid in uuids}
+
+    def others(self) -> list[Snapshot]:
+        return [self._snapshot(thing) for thing in self.server.things.values() if not thing.project]
+
+    def adopt(self, id: str) -> None:
+        self.server.things[id].project = self.slug
+
+    # --- writing
+
+    def write(self, writes: Iterable[Write]) -> Iterator[Outcome]:
+        for write in writes:
+            self._reach()
+            yield self._one(write)
+
+    def _one(self, write: Write) -> Outcome:
+        server = self.server
+        server.before_compare(write)
+        write = replace(write, keep={**write.keep, "project": write.keep.get("project") or self.slug})
+        fault = server.faults.pop(0) if server.faults else ""
+        if fault == "crash_before":
+            raise Crash
+        if fault == "broken":
+            server.down = True
+            raise StoreError("the connection broke")
+        if fault == "refused" or (write.op in ("create", "update") and server.refuses(write.state)):
+            return Outcome(write, "refused", error="cannot be stored")
+        if fault == "lost_request":
+            return Outcome(write, "unclear", error="no answer")
+        if fault == "late" and write.op == "create":
+            server.undelivered.append(write)
+            return Outcome(write, "unclear", error="no answer")
+        outcome = self._create(write) if write.op == "create" else self._change(write, fault)
+        if outcome.status == "done" and fault == "torn" and server.side == LOCAL and outcome.snapshot:
+            server.things[outcome.snapshot.id].problem = "torn"
+            raise Crash
+        if fault == "crash_after":
+            raise Crash
+        if outcome.status == "done":
+            server.written.append(write)
+        return Outcome(write, "unclear", error="no answer") if fault in ("lost_reply", "late") else outcome
+
+    def _create(self, write: Write) -> Outcome:
+        there = self.server.things.get(write.id or str(write.uuid)) if self.side == LOCAL else None
+        if there and not (there.problem and there.uuid == write.uuid):
+            wanted = {name: value for name, value in complete(write.state).items() if name in self.fields}
+            same = there.uuid == write.uuid and there.state == wanted
+            return Outcome(write, "done" if same else "changed", self._snapshot(there))
+        self.server.before_write(write)
+        return Outcome(write, "done", self._snapshot(self.server.make(write)))
+
+    def _change(self, write: Write, fault: Fault) -> Outcome:
+        thing = self.server.things.get(write.id)
+        if thing is None:
+            return Outcome(write, "gone")
+        now = self._snapshot(thing)
+        if write.expected not in (None, state_hash(now.state)) or fault == "changed":
+            return Outcome(write, "changed", now)
+        self.server.before_write(write)
+        if write.op == "delete":
+            self.server.on_loss(thing)
+            del self.server.things[thing.id]
+            return Outcome(write, "done", keep=now.keep)
+        said = {name: value for name, value in write.state.items() if name in self.fields}
+        state = {**said, **thing.state} if write.op == "mark" else {**thing.state, **said}
+        if state["text"] != thing.state["text"] and not thing.problem:
+            self.server.on_loss(thing)
+        thing.state, thing.uuid, thing.problem = state, write.uuid, ""
+        if self.side == LETTA:
+            thing.project = self.slug
+        return Outcome(write, "done", self._snapshot(thing))
+
+
+class FakeLetta(FakeStore):
+    """With what only Letta has: agents and the digest block."""
+
+    def agents(self, block_id: str) -> list[dict[str, str]]:
+        return [{"id": agent, "name": agent} for agent in self.server.attached.get(block_id, [])]
+
+    def read_digest(self, slug: str) -> tuple[str, str] | None:
+        self._reach()
+        return ("digest", self.server.digests[slug]) if slug in self.server.digests else None
+
+    def digest_limit(self, slug: str) -> int:
+        return self.server.digest_limit
+
+    def write_digest(self, slug: str, value: str, expected_value: str | None) -> Literal["written", "changed"]:
+        if self.server.digests.get(slug) != expected_value:
+            return "changed"
+        if len(value) > self.server.digest_limit:
+            raise StoreError("longer than its block allows", permanent=True)
+        self.server.digests[slug] = value
+        return "written"

@@ -1,0 +1,567 @@
+"""What a run does, in the hub and on both sides, and what it counts."""
+
+from __future__ import annotations
+
+import pytest
+
+from blocks import actions
+from blocks.models import Memory, SyncState
+from syncjobs import run as runs
+from syncjobs.models import Intent, Replica
+from syncjobs.sides import confirm
+from tests.syncjobs.fakes import LETTA, LOCAL
+from tests.syncjobs.world import World, did, history, quiet
+
+SIDES = [LETTA, LOCAL]
+
+
+@pytest.fixture
+def synced(world: World) -> World:
+    """One memory, "one", in step everywhere."""
+    world.create("one")
+    return world.synced()
+
+
+def many(world: World, count: int) -> list[Memory]:
+    made = [world.create(f"memory {number:02}") for number in range(count)]
+    world.synced()
+    return made
+
+
+# --- there and back
+
+
+def test_a_memory_of_the_hub_is_made_on_both_sides(world: World) -> None:
+    memory = world.create("one", tags=["x"])
+    assert did(world.run()) == {"created": 2}
+    world.everywhere("one")
+    assert world.letta.only().uuid == world.local.only().uuid == memory.uuid
+    assert world.memory().sync_state == SyncState.SYNCED
+    run = world.run()
+    assert quiet(run)
+    assert run.counters["unchanged"] == 1
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_an_item_of_a_side_is_pulled_made_on_the_other_and_marked(world: World, side: str) -> None:
+    thing = world.servers[side].put("theirs", slug="planner")
+    run = world.run()
+    assert did(run) == {"pulled": 1, "created": 1}
+    assert run.counters["unchanged"] == 0
+    world.everywhere("theirs")
+    assert thing.uuid == world.memory().uuid
+    assert world.memory().revisions.get().origin == side
+    assert quiet(world.run())
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_change_on_a_side_goes_everywhere(synced: World, side: str) -> None:
+    server = synced.servers[side]
+    server.edit(server.only().id, text="two")
+    assert did(synced.run()) == {"pulled": 1, "pushed": 1}
+    synced.everywhere("two")
+    assert history(synced.memory()) == ["one", "two"]
+    assert quiet(synced.run())
+
+
+def test_a_change_in_the_hub_goes_to_both_sides(synced: World) -> None:
+    synced.edit(synced.memory(), text="two")
+    assert did(synced.run()) == {"pushed": 2}
+    synced.everywhere("two")
+
+
+def test_different_fields_changed_here_and_there_are_merged(synced: World) -> None:
+    synced.edit(synced.memory(), text="two")
+    synced.letta.edit(synced.letta.only().id, title="Two")
+    assert did(synced.run()) == {"merged": 1, "pushed": 2}
+    assert {synced.memory().title, synced.letta.only().state["title"], synced.local.only().state["title"]} == {"Two"}
+    synced.everywhere("two")
+
+
+def test_the_same_change_on_both_sides_is_no_conflict(synced: World) -> None:
+    for server in synced.servers.values():
+        server.edit(server.only().id, text="two")
+    assert did(synced.run()) == {"pulled": 1}
+    synced.everywhere("two")
+
+
+def test_letta_and_local_changed_differently_at_once(synced: World) -> None:
+    synced.letta.edit(synced.letta.only().id, text="from letta")
+    synced.local.edit(synced.local.only().id, text="from local")
+    assert did(synced.run()) == {"pulled": 1, "conflicts": 1}
+    assert synced.memory().text == "from letta"
+    assert synced.local.only().state["text"] == "from local"
+    assert synced.conflict().side["text"] == "from local"
+
+
+# --- conflicts
+
+
+@pytest.fixture
+def clash(synced: World) -> World:
+    """The hub says "ours", Letta "theirs", and both had "one"."""
+    synced.edit(synced.memory(), text="ours")
+    synced.letta.edit(synced.letta.only().id, text="theirs")
+    assert did(synced.run()) == {"conflicts": 1, "pushed": 1}
+    return synced
+
+
+def test_a_conflict_is_opened_once_and_leaves_the_side_alone(clash: World) -> None:
+    assert (clash.conflict().side["text"], (clash.conflict().base or {})["text"]) == ("theirs", "one")
+    assert clash.letta.texts() == ["theirs"]
+    assert clash.memory().sync_state == SyncState.CONFLICT
+    assert quiet(clash.run())
+    clash.edit(clash.memory(), text="ours again")
+    assert did(clash.run()) == {"pushed": 1}
+    assert clash.memory().sync_state == SyncState.CONFLICT
+
+
+def test_a_conflict_follows_what_the_side_shows_and_keeps_what_it_showed(clash: World) -> None:
+    clash.letta.edit(clash.letta.only().id, text="theirs again")
+    assert clash.run().counters["conflicts"] == 0
+    assert clash.conflict().side["text"] == "theirs again"
+    assert "theirs" in history(clash.memory())
+    assert clash.memory().text == "ours"
+    assert quiet(clash.run())
+
+
+def test_a_conflict_closes_when_the_side_takes_the_hubs_text(clash: World) -> None:
+    clash.letta.edit(clash.letta.only().id, text="ours")
+    clash.run()
+    assert clash.memory().conflicts.get().resolution == "moot"
+    assert "theirs" in history(clash.memory())
+    clash.everywhere("ours")
+    assert quiet(clash.run())
+
+
+def test_a_conflict_closes_when_the_hub_takes_the_sides_text(clash: World) -> None:
+    clash.edit(clash.memory(), text="theirs")
+    clash.run()
+    assert clash.memory().conflicts.get().resolution == "moot"
+    clash.everywhere("theirs")
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["deleted", "reverted"])
+def test_a_conflict_closes_when_the_side_has_no_text_of_its_own_any_more(clash: World, gone: bool) -> None:
+    thing = clash.letta.only()
+    if gone:
+        clash.letta.remove(thing.id)
+    else:
+        clash.letta.edit(thing.id, text="one")
+    clash.run(allow_deletions=True)
+    clash.everywhere("ours")
+    assert history(clash.memory())[-3:] == ["ours", "theirs", "ours"]
+
+
+@pytest.mark.parametrize(
+    ("how", "kept"), [("hub", "ours"), ("side", "theirs"), ("base", "one"), ("edited", "both"), ("all", "ours")]
+)
+def test_what_a_person_decides_goes_everywhere_and_every_text_is_kept(clash: World, how: str, kept: str) -> None:
+    from syncjobs.conflicts import resolve
+
+    resolve(clash.conflict(), how, user=None, text="both")
+    assert clash.run().status == "done"
+    clash.everywhere(*([kept, "theirs"] if how == "all" else [kept]))
+    first = Memory.objects.order_by("pk")[0]
+    texts = {text for memory in Memory.objects.all() for text in history(memory)}
+    assert {"one", "ours", "theirs", kept} <= texts
+    assert first.conflicts.get().resolution == how
+    assert quiet(clash.run())
+
+
+def test_a_decision_does_not_overwrite_what_the_side_shows_since(clash: World) -> None:
+    from syncjobs.conflicts import resolve
+
+    clash.letta.edit(clash.letta.only().id, text="unseen")
+    resolve(clash.conflict(), "hub", user=None)
+    clash.run()
+    assert clash.letta.texts() == ["unseen"]
+    assert clash.conflict().side["text"] == "unseen"
+
+
+def test_a_decision_on_an_older_revision_is_not_taken(clash: World) -> None:
+    from syncjobs.conflicts import resolve
+
+    seen = clash.memory().number
+    clash.edit(clash.memory(), text="newer")
+    with pytest.raises(actions.EditedMeanwhile):
+        resolve(clash.conflict(), "hub", user=None, seen_number=seen)
+
+
+def test_a_decision_after_the_connection_was_confirmed_anew(clash: World) -> None:
+    from syncjobs.conflicts import resolve
+
+    confirm(clash.project.connections.get(side=LETTA))
+    resolve(clash.conflict(), "hub", user=None)
+    assert clash.memory().text == "ours"
+
+
+# --- archive, delete, restore
+
+
+def test_an_archived_memory_leaves_both_sides_and_comes_back(synced: World) -> None:
+    memory = synced.memory()
+    for server in synced.servers.values():
+        server.only().foreign = {"colour": "red"}
+    ids = set(synced.local.things)
+    actions.archive([memory], user=None)
+    assert did(synced.run()) == {"deleted": 2}
+    synced.everywhere()
+    assert quiet(synced.run())
+    actions.unarchive([memory], user=None)
+    assert did(synced.run()) == {"created": 2}
+    synced.everywhere("one")
+    assert set(synced.local.things) == ids
+    assert [server.only().foreign for server in synced.servers.values()] == [{"colour": "red"}] * 2
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_deletion_on_a_side_archives(synced: World, side: str) -> None:
+    synced.servers[side].things.clear()
+    synced.servers[side].put("another", slug="planner")  # else the side would be empty: the brake
+    run = synced.run()
+    assert did(run) == {"archived": 1, "deleted": 1, "pulled": 1, "created": 1}
+    memory = Memory.objects.get(text="one")
+    assert memory.archived_at
+    assert not memory.deleted_at
+    synced.everywhere("another")
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_change_in_the_hub_beats_a_deletion_on_a_side(synced: World, side: str) -> None:
+    synced.edit(synced.memory(), text="two")
+    synced.servers[side].things.clear()
+    synced.servers[side].put("another", slug="planner")
+    synced.run()
+    synced.everywhere("two", "another")
+    assert "made again" in Memory.objects.get(text="two").notice
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_change_on_one_side_beats_a_deletion_on_the_other(synced: World, side: str) -> None:
+    other = synced.servers[LOCAL if side == LETTA else LETTA]
+    other.edit(other.only().id, text="two")
+    synced.servers[side].things.clear()
+    synced.run(allow_deletions=True)
+    synced.everywhere("two")
+
+
+def test_a_change_on_a_side_beats_archiving_in_the_hub(synced: World) -> None:
+    actions.archive([synced.memory()], user=None)
+    synced.letta.edit(synced.letta.only().id, text="two")
+    synced.run()
+    synced.everywhere("two")
+    assert "brought back" in synced.memory().notice
+
+
+def test_unchanged_counts_live_memories_only(world: World) -> None:
+    first, *_ = many(world, 3)
+    actions.archive([first], user=None)
+    run = world.run()
+    assert (did(run), run.counters["unchanged"]) == ({"deleted": 2}, 2)
+
+
+def test_a_memory_that_is_no_longer_shared_keeps_its_record(synced: World) -> None:
+    synced.edit(synced.memory(), shared=False)
+    assert did(synced.run()) == {"deleted": 1}
+    assert (synced.letta.texts(), synced.local.texts()) == ([], ["one"])
+    assert synced.memory().sync_state == SyncState.LOCAL_ONLY
+    assert quiet(synced.run())
+
+
+def test_what_somebody_changed_on_a_block_that_goes_is_kept(synced: World) -> None:
+    synced.edit(synced.memory(), shared=False)
+    synced.letta.edit(synced.letta.only().id, text="last words")
+    synced.run()
+    assert synced.letta.texts() == []
+    assert history(synced.memory()) == ["one", "last words", "one"]
+
+
+# --- what cannot be seen
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_out_of_scope_never_deletes_nor_recreates(synced: World, side: str) -> None:
+    thing = synced.servers[side].only()
+    thing.hidden = True
+    run = synced.run(allow_deletions=True)
+    assert (run.status, did(run)) == ("done", {})
+    assert synced.memory().live
+    assert synced.memory().sync_state == SyncState.PROBLEM
+    assert Replica.objects.get(connection__side=side).status == "out"
+    synced.edit(synced.memory(), text="two")
+    assert did(synced.run(allow_deletions=True)) == {"pushed": 1}
+    thing.hidden = False
+    assert did(synced.run()) == {"pushed": 1}
+    synced.everywhere("two")
+
+
+def test_a_push_finds_an_unlinked_item_out_of_scope_and_goes_on_with_the_rest(world: World) -> None:
+    hidden, other = world.create("one"), world.create("two")
+    world.letta.put("moved away", slug="elsewhere", uuid=hidden.uuid)
+    world.push(hidden, other)
+    assert world.letta.texts() == ["moved away", "two"]
+    assert world.local.texts() == ["one", "two"]
+
+
+def test_an_unreadable_item_fails_and_stops_nothing_else(synced: World) -> None:
+    synced.create("two")
+    next(iter(synced.local.things.values())).problem = "torn"
+    run = synced.run()
+    assert (run.status, run.counters["failed"], run.counters["created"]) == ("failed", 1, 2)
+    assert "torn" in run.errors[0]["error"]
+    assert synced.run().counters["failed"] == 1
+    assert synced.letta.texts() == ["one", "two"]
+
+
+def test_a_new_unreadable_item_is_reported(world: World) -> None:
+    world.letta.put("x", slug="planner").problem = "has a NUL"
+    run = world.run()
+    assert (run.status, did(run)) == ("failed", {"failed": 1})
+    assert not Memory.objects.exists()
+
+
+@pytest.mark.parametrize("how", ["down", "look_fails", "get_fails"])
+@pytest.mark.parametrize("side", SIDES)
+def test_a_side_that_cannot_be_read_deletes_nothing(synced: World, side: str, how: str) -> None:
+    server = synced.servers[side]
+    kept = dict(server.things)
+    server.things.clear()
+    setattr(server, how, True)
+    run = synced.run(allow_deletions=True)
+    assert (run.status, did(run)) == ("failed", {"failed": 1})
+    assert synced.memory().live
+    server.things = kept
+    setattr(server, how, False)
+    assert quiet(synced.run())
+
+
+def test_a_partial_look_concludes_nothing_from_absence(synced: World) -> None:
+    synced.create("two")
+    thing = synced.letta.only()
+    synced.letta.unlisted = {thing.id}
+    run = synced.run()
+    assert (run.status, run.counters["failed"]) == ("failed", 1)
+    assert Memory.objects.live().count() == 2
+    synced.letta.unlisted = set()
+    synced.run()
+    synced.everywhere("one", "two")
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_refused_new_memory_is_tried_again_only_when_it_changes(world: World, side: str) -> None:
+    world.servers[side].refuses = lambda state: "bad" in state["text"]
+    world.create("bad")
+    run = world.run()
+    assert (run.status, did(run)) == ("failed", {"created": 1, "failed": 1})
+    assert world.memory().sync_state == SyncState.PROBLEM
+    tries = Intent.objects.count()
+    assert did(world.run()) == {"failed": 1}
+    assert Intent.objects.count() == tries
+    world.edit(world.memory(), text="good")
+    assert world.run().status == "done"
+    world.everywhere("good")
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_refused_change_is_tried_again_only_when_it_changes(synced: World, side: str) -> None:
+    synced.servers[side].refuses = lambda state: "bad" in state["text"]
+    synced.edit(synced.memory(), text="bad")
+    assert did(synced.run()) == {"pushed": 1, "failed": 1}
+    tries = Intent.objects.count()
+    assert did(synced.run()) == {"failed": 1}
+    assert Intent.objects.count() == tries
+    replica = Replica.objects.get(connection__side=side)
+    assert (replica.status, replica.reason) == ("refused", "cannot be stored")
+    assert synced.memory().sync_state == SyncState.PROBLEM
+    synced.edit(synced.memory(), text="good")
+    assert synced.run().status == "done"
+    synced.everywhere("good")
+
+
+# --- the brake, and another server behind the address
+
+
+def test_the_brake_stops_before_too_many_are_archived(world: World) -> None:
+    many(world, 10)
+    for id in list(world.letta.things)[:6]:
+        world.letta.remove(id)
+    run = world.run()
+    assert (run.status, did(run)) == ("braked", {})
+    assert Memory.objects.live().count() == len(world.local.things) == 10
+    run = world.run(allow_deletions=True)
+    assert did(run) == {"archived": 6, "deleted": 6}
+
+
+def test_five_may_go_without_being_asked(world: World) -> None:
+    many(world, 10)
+    for id in list(world.letta.things)[:5]:
+        world.letta.remove(id)
+    assert did(world.run()) == {"archived": 5, "deleted": 5}
+
+
+def test_a_fifth_may_go_without_being_asked(world: World) -> None:
+    many(world, 35)
+    for id in list(world.letta.things)[:7]:
+        world.letta.remove(id)
+    assert world.run().counters["archived"] == 7
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_the_brake_stops_at_a_side_that_is_empty(synced: World, side: str) -> None:
+    synced.servers[side].things.clear()
+    assert synced.run().status == "braked"
+    assert synced.memory().live
+
+
+def test_another_server_behind_the_address_changes_nothing_until_somebody_confirms(world: World) -> None:
+    many(world, 3)
+    kept = dict(world.letta.things)
+    world.letta.things, world.letta.identity = {}, "another"
+    for _ in range(2):
+        run = world.run(allow_deletions=True)
+        assert run.status == "failed"
+    assert Memory.objects.live().count() == len(world.local.things) == 3
+    assert world.letta.texts() == []
+    confirm(world.project.connections.get(side=LETTA))
+    assert did(world.run()) == {"created": 3}
+    assert len(kept) == len(world.letta.things)
+    assert quiet(world.run())
+
+
+def test_after_a_confirmation_what_is_there_is_linked_again(world: World) -> None:
+    many(world, 3)
+    world.letta.identity = "moved"
+    world.run()
+    confirm(world.project.connections.get(side=LETTA))
+    assert did(world.run()) == {"linked": 3}
+    assert quiet(world.run())
+
+
+def test_a_preview_changes_nothing(world: World) -> None:
+    world.create("one")
+    world.letta.put("two", slug="planner")
+    foreseen = runs.preview(world.project)
+    assert (foreseen.counters["created"], foreseen.counters["pulled"]) == (3, 1)
+    assert (world.letta.planted, world.local.planted) == (0, 0)
+    assert (world.letta.texts(), world.local.texts()) == (["two"], [])
+    assert Memory.objects.count() == 1
+    assert not Replica.objects.exists()
+
+
+# --- identity
+
+
+def test_equal_items_of_both_sides_become_one_memory(world: World) -> None:
+    world.letta.put("same", slug="planner", label="fix-the-cache")
+    world.local.put("same", slug="planner", title="Fix the cache", tags=["x"])
+    assert did(world.run()) == {"pulled": 1, "linked": 1, "pushed": 1}
+    world.everywhere("same")
+    assert world.memory().tags == ["x"]
+    assert quiet(world.run())
+
+
+def test_one_text_under_two_names_is_two_memories(world: World) -> None:
+    world.letta.put("same", slug="planner", label="this")
+    world.local.put("same", slug="planner", title="That")
+    world.run()
+    world.everywhere("same", "same")
+    assert quiet(world.run())
+
+
+def test_an_empty_database_finds_out_what_belongs_together(world: World) -> None:
+    many(world, 8)
+    Memory.objects.all().delete()
+    world.project.connections.all().delete()
+    run = world.run()
+    assert did(run) == {"pulled": 8, "linked": 8}
+    assert len(world.letta.things) == len(world.local.things) == Memory.objects.count() == 8
+    assert quiet(world.run())
+
+
+def test_an_old_database_deletes_nothing(synced: World) -> None:
+    """A backup knows nothing of a memory made since; its items are taken in by their marks."""
+    synced.create("new")
+    synced.run()
+    uuid = Memory.objects.get(text="new").uuid
+    Memory.objects.get(text="new").delete()
+    assert did(synced.run()) == {"pulled": 1, "linked": 1}
+    assert Memory.objects.get(text="new").uuid == uuid
+
+
+def test_different_states_at_first_contact_are_a_conflict(synced: World) -> None:
+    synced.project.connections.get(side=LETTA).delete()
+    synced.letta.edit(synced.letta.only().id, text="other")
+    assert did(synced.run()) == {"conflicts": 1}
+    assert (synced.letta.texts(), synced.local.texts()) == (["other"], ["one"])
+
+
+def test_a_copied_block_becomes_a_memory_of_its_own(synced: World) -> None:
+    twin = synced.letta.copy(synced.letta.only().id)
+    twin.state["text"] = "copied and changed"
+    synced.run()
+    synced.everywhere("copied and changed", "one")
+    assert len({thing.uuid for thing in synced.letta.things.values()}) == 2
+    assert quiet(synced.run())
+
+
+def test_a_create_that_came_through_after_all_is_removed_again(world: World) -> None:
+    world.create("one")
+    world.letta.faults = ["late"]
+    assert world.run().status == "failed"
+    world.synced()
+    world.letta.deliver()
+    assert len(world.letta.things) == 2
+    world.run()
+    world.everywhere("one")
+
+
+def test_a_twin_that_an_agent_uses_is_not_removed(world: World) -> None:
+    world.create("one")
+    world.letta.faults = ["late"]
+    world.run()
+    world.synced()
+    known = set(world.letta.things)
+    world.letta.deliver()
+    (late,) = set(world.letta.things) - known
+    world.letta.attached[late] = ["agent"]
+    world.run()
+    assert len(world.letta.things) == Memory.objects.count() == 2
+
+
+def test_a_twin_that_cannot_be_removed_stops_nothing(world: World) -> None:
+    world.create("one")
+    world.letta.faults = ["late"]
+    world.run()
+    world.synced()
+    world.letta.deliver()
+    world.letta.faults = ["broken"]
+    run = world.run()
+    assert run.status == "failed"
+    world.letta.down = False
+    world.run()
+    world.everywhere("one")
+
+
+def test_two_projects_on_one_store_keep_their_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.create("mine")
+    other = World("website", share=world)
+    other.create("yours")
+    world.synced()
+    other.synced()
+    assert quiet(world.run())
+    assert quiet(other.run())
+    assert world.letta.texts() == ["mine", "yours"]
+    assert sorted(Memory.objects.values_list("project__slug", "text")) == [("planner", "mine"), ("website", "yours")]
+
+
+def test_the_first_claim_on_an_item_stays(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = World(letta_rule="all", letta_direction="from_side").install(monkeypatch)
+    first.letta.put("nobody's")
+    first.run()
+    second = World("website", share=first, letta_rule="all").install(monkeypatch)
+    second.run()
+    assert list(Memory.objects.values_list("project__slug", flat=True)) == ["planner"]
