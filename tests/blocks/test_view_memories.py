@@ -1,6 +1,7 @@
 """The main page: both sides, search, filters, pages."""
 
 import pytest
+from django.template.loader import get_template
 from django.urls import reverse
 
 from blocks import actions
@@ -158,10 +159,13 @@ def test_what_waits_is_counted(client, memory, letta):
     assert "1</span> conflict" in response.text
 
 
-@pytest.mark.parametrize("status", [404])
-def test_a_missing_page_says_what_to_do(client, project, status):
+def test_the_error_page_needs_nothing():
+    assert "What was saved before is safe" in get_template("500.html").render()
+
+
+def test_a_missing_page_says_what_to_do(client, project):
     response = client.get("/p/nowhere/")
-    assert response.status_code == status
+    assert response.status_code == 404
     assert "not yours to see" in response.text
 
 
