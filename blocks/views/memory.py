@@ -73,12 +73,14 @@ def _bound(request: Request, project: Project, memory: Memory) -> tuple[MemoryFo
 
 def _meanwhile(request: Request, project: Project, current: Memory, form: MemoryForm) -> HttpResponse:
     """Show what changed since the person began, and their own input on top of it."""
-    fresh = MemoryForm(project=project, memory=current, base=current.state, proposal=form.proposal(current))
+    both = diff.merged(form.base["text"], form.cleaned_data["text"], current.text) if "text" in form.changes else None
+    proposal = form.proposal(current) | ({} if both is None else {"text": both})
+    fresh = MemoryForm(project=project, memory=current, base=current.state, proposal=proposal)
     theirs = diff.lines(form.base["text"], current.text)
-    mine = diff.lines(current.text, form.cleaned_data["text"]) if "text" in form.changes else None
+    mine = diff.lines(current.text, proposal["text"]) if "text" in form.changes else None
     fields = [name for name, value in current.state.items() if name != "text" and form.base[name] != value]
     changed = [{"name": name, "old": form.base[name], "new": current.state[name]} for name in fields]
-    meanwhile = {"theirs": theirs, "mine": mine, "fields": changed}
+    meanwhile = {"theirs": theirs, "mine": mine, "fields": changed, "merged": both is not None}
     return _show(request, project, current, fresh, status=409, meanwhile=meanwhile)
 
 

@@ -134,6 +134,14 @@ def test_an_edit_on_an_old_revision_keeps_both_texts(client, memory, owner):
     assert Memory.objects.get(pk=memory.pk).text == "theirs\n"
 
 
+def test_changes_to_different_lines_are_offered_together(client, project, owner):
+    memory = actions.create(project, {"title": "x", "text": "one\ntwo\nthree\n"}, user=owner)
+    actions.edit(memory, {"text": "one\ntwo\nTHREE\n"}, user=owner, based_on=1)
+    response = client.post(url(memory), filled(memory, text="ONE\ntwo\nthree\n"))
+    assert response.context["form"]["text"].value() == "ONE\ntwo\nTHREE\n"
+    assert "both changes were put together" in response.text
+
+
 def test_after_that_it_can_be_saved(client, memory, owner):
     actions.edit(memory, {"text": "theirs\n"}, user=owner, based_on=1)
     memory.refresh_from_db()
