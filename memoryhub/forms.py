@@ -171,3 +171,55 @@ class InviteForm(StyledForm):
 
 class RoleForm(forms.Form):
     role = forms.ChoiceField(choices=Role)
+
+
+class KeyedForm(forms.ModelForm):
+    """A server whose key goes in and never comes out: the field is always empty."""
+
+    new_api_key = forms.CharField(
+        required=False,
+        strip=True,
+        max_length=2000,
+        label="API key",
+        widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "new-password", "class": "vTextField"}),
+        help_text="Never shown. Empty keeps the one that is stored.",
+    )
+    clear_api_key = forms.BooleanField(required=False, label="Remove the stored key")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        stored = bool(self.instance.api_key_token)
+        self.fields["new_api_key"].help_text = (
+            "A key is stored; it is never shown. Empty keeps it." if stored else "None is stored. It is never shown."
+        )
+
+    def clean(self) -> dict[str, Any] | None:
+        data = super().clean() or {}
+        if data.get("new_api_key") and data.get("clear_api_key"):
+            self.add_error("clear_api_key", "Either give a new key or remove the stored one.")
+        return data
+
+    def save(self, commit: bool = True) -> Any:
+        if self.cleaned_data["new_api_key"]:
+            self.instance.api_key = self.cleaned_data["new_api_key"]
+        elif self.cleaned_data["clear_api_key"]:
+            self.instance.api_key = ""
+        return super().save(commit)
+
+
+class ProjectAdminForm(forms.ModelForm):
+    """The same rules as on the project's own pages."""
+
+    def clean_letta_rule(self) -> str:
+        rule = str(self.cleaned_data["letta_rule"])
+        validate_rule(rule)
+        return rule
+
+    def clean(self) -> dict[str, Any] | None:
+        data = super().clean() or {}
+        slug = data.get("slug") or self.instance.slug
+        try:
+            check_records_are_free(self.instance, data.get("local_store"), data.get("local_project") or slug)
+        except ValidationError as error:
+            self.add_error("local_project", error)
+        return data

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
@@ -9,10 +11,15 @@ from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from memoryhub import projects
-from memoryhub.access import get_project
+from memoryhub.access import get_project, may_adopt
 from memoryhub.forms import InviteForm, ProjectForm, RoleForm
 from memoryhub.http import Request, respond
 from memoryhub.models import Membership, Project, Role
+
+
+def tabs(request: Request, project: Project, shown: str) -> dict[str, Any]:
+    """What the navigation of the settings needs."""
+    return {"tab": shown, "may_adopt": may_adopt(request.user, project)}
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -24,7 +31,7 @@ def project_settings(request: Request, slug: str) -> HttpResponse:
         project.save(update_fields=["name", "description"])
         messages.success(request, "Saved.")
         return redirect("project_settings", slug)
-    context = {"project": project, "form": form, "tab": "project_settings"}
+    context = {"project": project, "form": form, **tabs(request, project, "project_settings")}
     return respond(request, "memoryhub/project_settings.html", context, status=422 if form.errors else 200)
 
 
@@ -52,7 +59,13 @@ def members(request: Request, slug: str) -> HttpResponse:
 
 def _members(request: Request, project: Project, form: InviteForm, status: int = 200) -> HttpResponse:
     rows = project.memberships.select_related("user").order_by("user__username")
-    context = {"project": project, "members": rows, "form": form, "roles": Role.choices, "tab": "members"}
+    context = {
+        "project": project,
+        "members": rows,
+        "form": form,
+        "roles": Role.choices,
+        **tabs(request, project, "members"),
+    }
     return respond(request, "memoryhub/members.html", context, status=status)
 
 

@@ -26,6 +26,11 @@ class Version:
     def text(self) -> str:
         return str(self.state.get("text", ""))
 
+    @property
+    def what(self) -> str:
+        """What the diff is, for screen readers."""
+        return f"{self.title}: what differs"
+
     @cached_property
     def diff(self) -> diff.Diff:
         return diff.lines(self.before, self.text)

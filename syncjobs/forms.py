@@ -17,7 +17,7 @@ class DecisionForm(forms.Form):
     """how: see `conflicts.resolve`; seen_number: the memory's revision that was on the page."""
 
     how = forms.ChoiceField(choices=[(how, how) for how in RESOLUTIONS])
-    seen_number = forms.IntegerField(min_value=0)
+    seen_number = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
     text = ExactField(widget=forms.Textarea(attrs={"class": "field text", "rows": 14}))
 
     def __init__(self, data: Mapping[str, Any] | None = None, *, memory: Memory, proposal: str = "") -> None:

@@ -37,11 +37,11 @@ def _two_way(a: list[str], b: list[str]) -> list[tuple[list[str], bool]]:
 
 def _three_way(base: list[str], a: list[str], b: list[str]) -> list[tuple[list[str], bool]]:
     in_a, in_b = _kept(base, a), _kept(base, b)
-    parts = []
+    parts: list[tuple[list[str], bool]] = []
     i = j = k = 0
     for line in [n for n in range(len(base)) if n in in_a and n in in_b] + [len(base)]:
         to_a, to_b = in_a.get(line, len(a)), in_b.get(line, len(b))
-        parts.append(_region(base[i:line], a[j:to_a], b[k:to_b]))
+        parts.extend(_region(*lines) for lines in _split(base[i:line], a[j:to_a], b[k:to_b]))
         parts.append((base[line : line + 1], False))
         i, j, k = line + 1, to_a + 1, to_b + 1
     return parts
@@ -53,7 +53,20 @@ def _kept(base: list[str], other: list[str]) -> dict[int, int]:
     return {i1 + n: j1 + n for _, i1, i2, j1, _ in equal for n in range(i2 - i1)}
 
 
+def _split(base: list[str], a: list[str], b: list[str]) -> list[tuple[list[str], list[str], list[str]]]:
+    """Line by line where no side has added or removed lines."""
+    if len(base) == len(a) == len(b):
+        return [([x], [y], [z]) for x, y, z in zip(base, a, b, strict=True)]
+    return [(base, a, b)]
+
+
 def _region(base: list[str], a: list[str], b: list[str]) -> tuple[list[str], bool]:
     if a in (base, b):
         return b, False
-    return (a, False) if b == base else (a + b, True)
+    if b == base:
+        return a, False
+    if base and b[: len(base)] == base:
+        return a + b[len(base) :], False
+    if base and a[: len(base)] == base:
+        return b + a[len(base) :], False
+    return a + b, True

@@ -15,6 +15,7 @@ from memoryhub.forms import ConnectionsForm
 from memoryhub.http import Request, respond
 from memoryhub.models import Project, Role
 from memoryhub.secrets import UnreadableSecret
+from memoryhub.views import tabs
 from syncjobs import connect, sides
 from syncjobs.models import Connection, Side
 from syncjobs.tasks import enqueue_run
@@ -32,8 +33,7 @@ def connections(request: Request, slug: str) -> HttpResponse:
         "project": project,
         "form": form,
         "places": places_of(project),
-        "may_adopt": may_adopt(request.user, project),
-        "tab": "connections",
+        **tabs(request, project, "connections"),
     }
     return respond(request, "syncjobs/connections.html", context, status=422 if form.errors else 200)
 
@@ -41,7 +41,8 @@ def connections(request: Request, slug: str) -> HttpResponse:
 @require_POST
 def connection_test(request: Request, slug: str, side: str) -> HttpResponse:
     project = get_project(request, slug, Role.EDITOR)
-    context = {"project": project, "side": side, "probe": _probe(project, side), "tab": "connections"}
+    context = {"project": project, "side": side, "probe": _probe(project, side)}
+    context |= tabs(request, project, "connections")
     return respond(request, "syncjobs/connection_test.html", context, fragment="probe")
 
 
@@ -80,7 +81,7 @@ def _for_adoption(request: Request, slug: str) -> Project:
 @require_safe
 def others(request: Request, slug: str) -> HttpResponse:
     project = _for_adoption(request, slug)
-    context = {"project": project, "tab": "others", "blocks": [], "error": ""}
+    context = {"project": project, **tabs(request, project, "others"), "blocks": [], "error": ""}
     try:
         context["blocks"] = sides.open_letta(project).others()
     except (StoreError, UnreadableSecret) as error:
