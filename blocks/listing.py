@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
@@ -245,7 +246,10 @@ def _slice(queryset: MemoryQuerySet, filters: Filters, size: int) -> tuple[list[
         after = Q(**{f"{column}__{beyond}": cursor.key}) | Q(**{f"pk__{beyond}": cursor.pk})
         queryset = queryset.filter(after, **{f"{column}__{beyond}e": cursor.key})
     sign = "-" if falling else ""
-    rows = list(_light(queryset.order_by(f"{sign}{column}", f"{sign}pk"))[: size + 1])
+    order = (f"{sign}{column}", f"{sign}pk")
+    # First which rows, then what is in them: a database that sorts rows works out their excerpts before it does.
+    chosen = queryset.order_by(*order).values("pk")[: size + 1]
+    rows = list(_light(Memory.objects.filter(pk__in=chosen)).order_by(*order))
     more, rows = len(rows) > size, rows[:size]
     for memory in rows:
         _give_text(memory)
@@ -294,6 +298,7 @@ class Cell:
         )
 
 
+@cache
 def _states_of(state: str) -> tuple[str, ...]:
     if state == ATTENTION:
         return tuple(each for each in SyncState.values if each not in AT_REST)
