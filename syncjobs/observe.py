@@ -30,8 +30,8 @@ class Observation:
 
     items: every memory, with what was seen of it. unknown: per side, ids of which nothing follows; out: those of them
     that are there, but no longer in the project. problems: per side, items that could not be read. twins: copies of a
-    linked item. emptied: sides that show nothing, though something was linked there. withheld (by a look at one
-    memory): sides whose item could not be used.
+    linked item. remarks: per side, what else could not be taken in. emptied: sides that show nothing, though something
+    was linked there. withheld (by a look at one memory): sides whose item could not be used.
     """
 
     sides: list[OpenSide]
@@ -41,6 +41,7 @@ class Observation:
     problems: dict[str, list[Snapshot]] = field(default_factory=dict)
     twins: list[tuple[str, Snapshot]] = field(default_factory=list)
     emptied: list[str] = field(default_factory=list)
+    remarks: dict[str, list[str]] = field(default_factory=dict)
     withheld: set[str] = field(default_factory=set)
 
     @property
@@ -188,6 +189,8 @@ def _take(
     gone -= found.unknown[side.side]
     if not look.complete:
         side.partial = "; ".join(look.problems) or "the listing was not complete"
+    else:
+        found.remarks[side.side] = look.problems
     if gone and not look.snapshots:
         found.emptied.append(side.side)
     linked = {link.external_id for link in links}

@@ -44,6 +44,10 @@ class Busy(Exception):
     """Another process is syncing this project."""
 
 
+class Stopped(Exception):
+    """Somebody asked the run to stop: what it did stays, the rest is for the next."""
+
+
 class Braked(Exception):
     """The run would delete more than it may without being asked."""
 
@@ -76,6 +80,8 @@ class _Runner:
         try:
             self._work()
             run.status = RunStatus.FAILED if self.tally.errors else RunStatus.DONE
+        except Stopped:
+            run.status = RunStatus.STOPPED
         except Braked as reason:
             run.status = RunStatus.BRAKED
             self.tally.errors.append({"memory": "", "title": "", "side": "", "error": str(reason)})
@@ -101,7 +107,7 @@ class _Runner:
         for part in chunked(busy, BATCH):
             self._beat("bringing both sides in step")
             if SyncRun.objects.filter(pk=self.sync_run.pk, stop_asked=True).exists():
-                break
+                raise Stopped
             self._apply(observation, part)
             self.sync_run.done += len(part)
         self._twins(observation)
@@ -127,6 +133,8 @@ class _Runner:
             for snapshot in observation.problems.get(side.side, ()):
                 if snapshot.id not in linked:
                     self.tally.fail(None, side.side, f"{snapshot.id}: {snapshot.problem}")
+            for remark in observation.remarks.get(side.side, ()):
+                self.tally.fail(None, side.side, remark)
 
     def _apply(self, observation: Observation, items: Iterable[Item]) -> None:
         names = {leases.of_memory(item.row.id): item for item in items if item.row}
