@@ -21,7 +21,8 @@ from tests.syncjobs.world import World
 
 pytestmark = pytest.mark.django_db
 
-# Who may: anybody, strangers (others are sent on), whoever is signed in, members from a role on, whoever may adopt; NOBODY: the method is not allowed.
+# Who may: anybody, strangers (others are sent on), whoever is signed in, members from a role on, whoever may
+# adopt; NOBODY: the method is not allowed.
 ANYBODY, STRANGER, SIGNED_IN, NOBODY = "anybody", "stranger", "signed_in", "nobody"
 VIEWER, EDITOR, OWNER, ADOPTER = "viewer", "editor", "owner", "adopter"
 PEOPLE = ("anonymous", "outsider", "viewer", "editor", "owner", "adopter", "staff", "superuser")
@@ -230,7 +231,7 @@ def test_a_refused_write_changes_nothing(cast: dict[str, User | None], about: di
 
 
 def _everything() -> list[list[dict[str, Any]]]:
-    kinds = (Project, Membership, SyncRun, Connection, Conflict, actions.Memory, actions.Revision)
+    kinds: tuple[Any, ...] = (Project, Membership, SyncRun, Connection, Conflict, actions.Memory, actions.Revision)
     return [list(kind.objects.order_by("pk").values()) for kind in kinds]
 
 
