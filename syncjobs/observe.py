@@ -31,7 +31,7 @@ class Observation:
     items: every memory, with what was seen of it. unknown: per side, ids of which nothing follows; out: those of them
     that are there, but no longer in the project. problems: per side, items that could not be read. twins: copies of a
     linked item. remarks: per side, what else could not be taken in. emptied: sides that show nothing, though something
-    was linked there. withheld (by a look at one memory): sides whose item could not be used.
+    was linked there. withheld (by a look at one memory): sides whose item could not be read.
     """
 
     sides: list[OpenSide]
@@ -140,13 +140,20 @@ def _take_one(
     # A run looks at all of a side and has a brake; one item that is gone must not archive anything by itself.
     still_as_agreed = any(link.hub_hash == memory.hash for link in links)
     blocked = bool(snapshots and not usable) or bool(gone and still_as_agreed and memory.live)
-    if blocked and links:
+    if links and blocked:
         found.unknown[side.side] = {link.external_id for link in links}
         found.out[side.side] = {snapshot.id for snapshot in readable if not snapshot.in_scope}
-    elif blocked:
+    elif problems and not usable:
         found.withheld.add(side.side)
     else:
-        matcher.put(side.side, usable, gone, set())
+        matcher.put(side.side, usable if links else _free(usable, memory, side), gone, set())
+
+
+def _free(snapshots: list[Snapshot], memory: Memory, side: OpenSide) -> list[Snapshot]:
+    """Without items that are another memory's, though they still carry the mark of this one (copies)."""
+    linked = side.connection.replicas.exclude(memory=memory).filter(external_id__in=[s.id for s in snapshots])
+    taken = set(linked.values_list("external_id", flat=True))
+    return [snapshot for snapshot in snapshots if snapshot.id not in taken]
 
 
 def _each(sides: list[OpenSide], call: Callable[[OpenSide], T]) -> dict[str, T]:

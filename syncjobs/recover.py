@@ -33,21 +33,37 @@ def _recover_side(side: OpenSide, intents: list[Intent]) -> None:
     for intent in intents:
         seen = by_id.get(intent.external_id) if intent.external_id else None
         if intent.op == "create":
-            seen = seen or next(iter(by_mark.get(intent.memory.uuid, [])), None)
+            seen = seen or _made(intent, by_mark.get(intent.memory.uuid, []))
         if seen and seen.problem:
             seen = _finish(side, intent, seen)
         with transaction.atomic():
             _settle(side, intent, seen)
 
 
+def _made(intent: Intent, marked: list[Snapshot]) -> Snapshot | None:
+    """What a create of ours made.
+
+    Another hub may have made an item with this mark, from a copy of the same records; and a copy in this project may
+    be another memory's by now.
+    """
+    ours = [item for item in marked if item.in_scope or item.project == intent.memory.project.slug]
+    others = intent.connection.replicas.exclude(memory=intent.memory).filter(external_id__in=[i.id for i in ours])
+    taken = set(others.values_list("external_id", flat=True))
+    return next((item for item in ours if item.id not in taken), None)
+
+
 def _finish(side: OpenSide, intent: Intent, seen: Snapshot) -> Snapshot | None:
-    """A record torn between two of our own writes: write it again, whole."""
-    state = Replica.join(intent.new_fields, intent.new_text)
-    if not state:
+    """A record torn between two of our own writes: write it again, whole, or remove the rest of it."""
+    state = Replica.join(intent.new_fields, intent.new_text) or {}
+    if seen.uuid != intent.memory.uuid:
         return seen
-    again = Write("update", intent.memory.uuid, state, id=seen.id, expected=None)
-    outcome = next(iter(side.store.write([again])))
-    return outcome.snapshot or seen
+    if intent.op == "delete":
+        again = Write("delete", intent.memory.uuid, id=seen.id, expected=seen.hash)
+    else:
+        again = Write("update", intent.memory.uuid, state, id=seen.id, expected=None)
+    (outcome,) = side.store.write([again])
+    gone = outcome.status == "gone" or (intent.op == "delete" and outcome.status == "done")
+    return None if gone else outcome.snapshot or seen
 
 
 def _settle(side: OpenSide, intent: Intent, seen: Snapshot | None) -> None:

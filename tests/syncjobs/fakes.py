@@ -251,12 +251,9 @@ class FakeLetta(FakeStore):
     def agents(self, block_id: str) -> list[dict[str, str]]:
         return [{"id": agent, "name": agent} for agent in self.server.attached.get(block_id, [])]
 
-    def read_digest(self, slug: str) -> tuple[str, str] | None:
+    def read_digest(self, slug: str) -> tuple[str | None, int]:
         self._reach()
-        return ("digest", self.server.digests[slug]) if slug in self.server.digests else None
-
-    def digest_limit(self, slug: str) -> int:
-        return self.server.digest_limit
+        return self.server.digests.get(slug), self.server.digest_limit
 
     def write_digest(self, slug: str, value: str, expected_value: str | None) -> Literal["written", "changed"]:
         if self.server.digests.get(slug) != expected_value:

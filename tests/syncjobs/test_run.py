@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
 import pytest
+from django.utils import timezone
 
 from blocks import actions
 from blocks.models import Memory, SyncState
+from blocks.stores.base import Write
+from syncjobs import leases
 from syncjobs import run as runs
-from syncjobs.models import Intent, Replica
+from syncjobs.conflicts import resolve
+from syncjobs.models import Intent, Lease, Replica
 from syncjobs.sides import confirm
-from tests.syncjobs.fakes import LETTA, LOCAL
+from tests.syncjobs.fakes import LETTA, LOCAL, Crash, Fault
 from tests.syncjobs.world import World, did, history, quiet
 
 SIDES = [LETTA, LOCAL]
@@ -157,8 +166,6 @@ def test_a_conflict_closes_when_the_side_has_no_text_of_its_own_any_more(clash: 
     ("how", "kept"), [("hub", "ours"), ("side", "theirs"), ("base", "one"), ("edited", "both"), ("all", "ours")]
 )
 def test_what_a_person_decides_goes_everywhere_and_every_text_is_kept(clash: World, how: str, kept: str) -> None:
-    from syncjobs.conflicts import resolve
-
     resolve(clash.conflict(), how, user=None, text="both")
     assert clash.run().status == "done"
     clash.everywhere(*([kept, "theirs"] if how == "all" else [kept]))
@@ -170,8 +177,6 @@ def test_what_a_person_decides_goes_everywhere_and_every_text_is_kept(clash: Wor
 
 
 def test_a_decision_does_not_overwrite_what_the_side_shows_since(clash: World) -> None:
-    from syncjobs.conflicts import resolve
-
     clash.letta.edit(clash.letta.only().id, text="unseen")
     resolve(clash.conflict(), "hub", user=None)
     clash.run()
@@ -180,8 +185,6 @@ def test_a_decision_does_not_overwrite_what_the_side_shows_since(clash: World) -
 
 
 def test_a_decision_on_an_older_revision_is_not_taken(clash: World) -> None:
-    from syncjobs.conflicts import resolve
-
     seen = clash.memory().number
     clash.edit(clash.memory(), text="newer")
     with pytest.raises(actions.EditedMeanwhile):
@@ -189,8 +192,6 @@ def test_a_decision_on_an_older_revision_is_not_taken(clash: World) -> None:
 
 
 def test_a_decision_after_the_connection_was_confirmed_anew(clash: World) -> None:
-    from syncjobs.conflicts import resolve
-
     confirm(clash.project.connections.get(side=LETTA))
     resolve(clash.conflict(), "hub", user=None)
     assert clash.memory().text == "ours"
@@ -296,12 +297,26 @@ def test_out_of_scope_never_deletes_nor_recreates(synced: World, side: str) -> N
     synced.everywhere("two")
 
 
-def test_a_push_finds_an_unlinked_item_out_of_scope_and_goes_on_with_the_rest(world: World) -> None:
-    hidden, other = world.create("one"), world.create("two")
-    world.letta.put("moved away", slug="elsewhere", uuid=hidden.uuid)
-    world.push(hidden, other)
-    assert world.letta.texts() == ["moved away", "two"]
-    assert world.local.texts() == ["one", "two"]
+def test_an_item_of_another_hub_with_the_same_mark_is_not_ours(world: World) -> None:
+    """Both took in copies of the same records, so that their memories have the same uuids."""
+    memory = world.create("one")
+    theirs = world.letta.put("theirs", slug="elsewhere", uuid=memory.uuid)
+    world.push(memory)
+    assert world.letta.texts() == ["one", "theirs"]
+    world.edit(memory, text="two")
+    world.letta.things = {theirs.id: theirs}
+    world.letta.faults = ["lost_request"]
+    world.run(allow_deletions=True)
+    world.synced()
+    assert world.letta.texts() == ["theirs", "two"]
+
+
+def test_a_push_meets_an_unreadable_item_and_goes_on_with_the_rest(world: World) -> None:
+    torn, other = world.create("one"), world.create("two")
+    world.local.put("?", slug="planner", uuid=torn.uuid).problem = "torn"
+    world.push(torn, other)
+    assert world.letta.texts() == ["one", "two"]
+    assert world.local.texts() == ["?", "two"]
 
 
 def test_an_unreadable_item_fails_and_stops_nothing_else(synced: World) -> None:
@@ -565,3 +580,306 @@ def test_the_first_claim_on_an_item_stays(db: None, monkeypatch: pytest.MonkeyPa
     second = World("website", share=first, letta_rule="all").install(monkeypatch)
     second.run()
     assert list(Memory.objects.values_list("project__slug", flat=True)) == ["planner"]
+
+
+# --- what comes in between
+
+
+def test_a_change_right_before_the_write_is_seen_and_merged(synced: World) -> None:
+    synced.edit(synced.memory(), text="two")
+    synced.letta.before_compare = once(lambda write: synced.letta.edit(write.id, title="Changed"))
+    synced.run()
+    synced.everywhere("two")
+    assert synced.memory().title == "Changed"
+
+
+def test_a_clash_right_before_the_write_overwrites_nothing(synced: World) -> None:
+    synced.edit(synced.memory(), text="ours")
+    synced.letta.before_compare = once(lambda write: synced.letta.edit(write.id, text="theirs"))
+    synced.run()
+    assert synced.letta.texts() == ["theirs"]
+    assert synced.conflict().side["text"] == "theirs"
+
+
+def test_an_item_deleted_right_before_the_write_is_made_again(synced: World) -> None:
+    synced.edit(synced.memory(), text="two")
+    synced.letta.before_compare = once(lambda write: synced.letta.remove(write.id))
+    synced.run()
+    synced.everywhere("two")
+
+
+def test_an_item_changed_right_before_it_is_deleted_brings_its_memory_back(synced: World) -> None:
+    actions.archive([synced.memory()], user=None)
+    synced.letta.before_compare = once(lambda write: synced.letta.edit(write.id, text="last words"))
+    synced.run()
+    synced.synced()
+    synced.everywhere("last words")
+
+
+def test_an_edit_in_the_hub_while_it_is_written_stays_waiting(synced: World) -> None:
+    synced.edit(synced.memory(), text="two")
+    synced.letta.before_write = once(lambda write: synced.edit(synced.memory(), text="three"))
+    synced.run()
+    assert synced.letta.texts() == ["two"]
+    assert (synced.memory().text, synced.memory().sync_state) == ("three", SyncState.WAITING)
+    assert synced.memory().waiting_since
+    assert did(synced.run()) == {"pushed": 2}
+    synced.everywhere("three")
+    assert synced.memory().sync_state == SyncState.SYNCED
+    assert synced.memory().waiting_since is None
+
+
+def test_archiving_while_it_is_written_is_not_forgotten(synced: World) -> None:
+    synced.edit(synced.memory(), text="two")
+    synced.letta.before_write = once(lambda write: actions.archive([synced.memory()], user=None))
+    synced.run()
+    assert did(synced.run()) == {"deleted": 2}
+    synced.everywhere()
+
+
+def test_a_push_between_look_and_plan_is_not_undone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run saw the old text of the second memory, which is pushed while the first one is written."""
+    first, second = many(world, 2)
+    monkeypatch.setattr(runs, "BATCH", 1)
+
+    def meanwhile(write: Write) -> None:
+        world.edit(second, text="pushed")
+        assert world.push(second) == []
+
+    for id in world.letta.things:
+        world.letta.edit(id, tags=["seen-by-the-run"])
+    world.local.before_compare = once(meanwhile)
+    assert world.run().status == "done"
+    world.everywhere(first.text, "pushed")
+    assert list(Memory.objects.values_list("tags", flat=True)) == [["seen-by-the-run"]] * 2
+    assert quiet(world.run())
+
+
+def once(call: Callable[[Write], Any]) -> Callable[[Write], None]:
+    calls: list[Write] = []
+
+    def only_once(write: Write) -> None:
+        if not calls:
+            calls.append(write)
+            call(write)
+
+    return only_once
+
+
+# --- pushes and leases
+
+
+def test_a_push_brings_one_memory_everywhere_and_touches_no_other(world: World) -> None:
+    first, second = world.create("one"), world.create("two")
+    assert world.push(first) == []
+    assert world.letta.texts() == world.local.texts() == ["one"]
+    assert Memory.objects.get(pk=first.pk).sync_state == SyncState.SYNCED
+    assert Memory.objects.get(pk=second.pk).sync_state == SyncState.WAITING
+
+
+def test_a_push_that_finds_an_item_gone_archives_nothing(synced: World) -> None:
+    """That is for a run to say, which looks at all of a side and has a brake."""
+    synced.letta.things.clear()
+    synced.push(synced.memory())
+    assert synced.memory().live
+    assert Replica.objects.get(connection__side=LETTA).status == "ok"
+    assert synced.letta.texts() == []
+    synced.run(allow_deletions=True)
+    assert not synced.memory().live
+
+
+def test_a_push_when_one_side_is_away_writes_the_other(world: World) -> None:
+    world.letta.down = True
+    memory = world.create("one")
+    world.push(memory)
+    assert world.local.texts() == ["one"]
+    assert world.memory().sync_state == SyncState.WAITING
+    world.letta.down = False
+    assert did(world.run()) == {"created": 1}
+
+
+def test_a_run_leaves_a_memory_that_is_being_pushed_and_comes_back_to_it(synced: World) -> None:
+    memory = synced.edit(synced.memory(), text="two")
+    other = synced.create("other")
+    leases.acquire([leases.of_memory(memory.pk)], "a push")
+    synced.letta.before_compare = once(lambda write: leases.release("a push"))
+    synced.run()
+    synced.everywhere("two", "other")
+    assert Memory.objects.get(pk=other.pk).sync_state == SyncState.SYNCED
+
+
+def test_a_run_does_not_touch_a_memory_that_somebody_else_keeps(synced: World) -> None:
+    memory = synced.edit(synced.memory(), text="two")
+    leases.acquire([leases.of_memory(memory.pk)], "a push")
+    assert did(synced.run()) == {}
+    assert synced.letta.texts() == synced.local.texts() == ["one"]
+    assert synced.push(memory) == [memory.pk]
+    leases.release("a push")
+    assert synced.push(memory) == []
+    synced.everywhere("two")
+
+
+def test_one_run_at_a_time(synced: World) -> None:
+    leases.acquire([leases.of_project(synced.project.pk)], "a run")
+    with pytest.raises(runs.Busy):
+        synced.run()
+    leases.release("a run")
+    assert quiet(synced.run())
+    assert not Lease.objects.exists()
+
+
+def test_the_lease_of_a_dead_holder_ends(synced: World) -> None:
+    leases.acquire([leases.of_project(synced.project.pk)], "a run")
+    Lease.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert quiet(synced.run())
+
+
+# --- recover: writes whose end nobody recorded
+
+
+@pytest.mark.parametrize("fault", ["crash_before", "crash_after", "lost_request", "lost_reply", "broken"])
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("op", ["create", "update", "delete"])
+def test_a_write_of_unknown_end_is_settled_by_the_next_run(world: World, op: str, side: str, fault: Fault) -> None:
+    memory = world.create("one")
+    if op != "create":
+        world.synced()
+        if op == "update":
+            world.edit(memory, text="two")
+        else:
+            actions.archive([memory], user=None)
+    world.servers[side].faults = [fault]
+    with suppress(Crash):
+        assert world.run().status == "failed"
+    assert Intent.objects.filter(outcome="").exists()
+    world.letta.down = world.local.down = False
+    world.synced()
+    assert quiet(world.run())
+    assert not Intent.objects.filter(outcome="").exists()
+    world.everywhere(*{"create": ["one"], "update": ["two"], "delete": []}[op])
+    assert history(memory) == (["one", "two"] if op == "update" else ["one"])
+
+
+@pytest.mark.parametrize("op", ["create", "update"])
+@pytest.mark.parametrize("side", SIDES)
+def test_a_write_that_happened_and_was_changed_since_is_a_change_there(world: World, op: str, side: str) -> None:
+    memory = world.create("one")
+    if op == "update":
+        world.synced()
+        world.edit(memory, text="two")
+    world.servers[side].faults = ["crash_after"]
+    with suppress(Crash):
+        world.run()
+    thing = next(iter(world.servers[side].things.values()))
+    world.servers[side].edit(thing.id, title="Changed since")
+    world.run()
+    world.synced()
+    assert world.memory().title == "Changed since"
+    world.everywhere("two" if op == "update" else "one")
+
+
+@pytest.mark.parametrize("op", ["create", "update"])
+def test_a_torn_record_is_written_again(world: World, op: str) -> None:
+    memory = world.create("one")
+    if op == "update":
+        world.synced()
+        world.edit(memory, text="two")
+    world.local.faults = ["torn"]
+    with suppress(Crash):
+        world.run()
+    assert world.local.only().problem
+    world.synced()
+    assert not world.local.only().problem
+    world.everywhere("two" if op == "update" else "one")
+
+
+def test_a_half_deleted_record_is_deleted(synced: World) -> None:
+    actions.archive([synced.memory()], user=None)
+    synced.local.faults = ["crash_before"]
+    with suppress(Crash):
+        synced.run()
+    synced.local.only().problem = "torn"
+    synced.synced()
+    synced.everywhere()
+
+
+def test_an_edit_after_a_lost_create_goes_to_the_item_that_was_made(world: World) -> None:
+    world.create("one")
+    world.letta.faults = ["lost_reply"]
+    world.run()
+    world.edit(world.memory(), text="two")
+    world.push(world.memory())
+    world.everywhere("two")
+
+
+# --- the digest
+
+
+def test_the_digest_is_written_and_then_left_alone(world: World) -> None:
+    world.create("a decision", kind="decision", title="Later")
+    world.create("a mistake", kind="error", title="First")
+    world.synced()
+    text = world.letta.digests["planner"]
+    assert text.startswith("# Shared Memory: planner\n\n## [1] First (error)\na mistake\n\n## [2] Later (decision)")
+    written = len(world.letta.written)
+    assert quiet(world.run())
+    assert (world.letta.digests["planner"], len(world.letta.written)) == (text, written)
+
+
+def test_what_somebody_wrote_into_the_digest_becomes_a_memory_first(synced: World) -> None:
+    synced.letta.digests["planner"] += "\nan agent's own note"
+    theirs = synced.letta.digests["planner"]
+    run = synced.run()
+    assert (run.status, did(run)) == ("done", {})
+    assert Memory.objects.filter(text=theirs).exists()
+    synced.synced()
+    assert theirs in synced.letta.texts()
+    assert quiet(synced.run())
+
+
+def test_an_earlier_digest_of_ours_is_overwritten(synced: World) -> None:
+    ours = synced.letta.digests["planner"]
+    synced.edit(synced.memory(), text="two")
+    synced.synced()
+    synced.letta.digests["planner"] = ours
+    synced.synced()
+    assert "two" in synced.letta.digests["planner"]
+    assert Memory.objects.count() == 1
+
+
+def test_the_digest_keeps_within_its_block(synced: World) -> None:
+    synced.create("x" * 400)
+    synced.letta.digest_limit = 100
+    assert synced.run().status == "done"
+    assert len(synced.letta.digests["planner"]) <= 100
+
+
+# --- directions
+
+
+def test_where_the_hub_decides_on_both_sides_every_foreign_text_is_in_the_history(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(letta_direction="to_side", local_direction="to_side").install(monkeypatch)
+    memory = world.create("ours")
+    world.synced()
+    for server in world.servers.values():
+        server.edit(server.only().id, text=f"from {server.side}")
+    assert did(world.run()) == {"pushed": 2}
+    world.everywhere("ours")
+    assert history(memory) == ["ours", "from letta", "from local", "ours"]
+    assert "in the history" in world.memory().notice
+    assert quiet(world.run())
+
+
+def test_where_a_side_decides_nothing_is_written_there(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(local_direction="from_side").install(monkeypatch)
+    thing = world.local.put("theirs", slug="planner")
+    world.create("ours")
+    assert did(world.run()) == {"pulled": 1, "created": 2}
+    assert (world.local.texts(), thing.uuid, world.local.planted) == (["theirs"], None, 0)
+    assert quiet(world.run())
+    actions.archive([Memory.objects.get(text="theirs")], user=None)
+    world.run()
+    assert world.local.texts() == ["theirs"]
+    assert not Memory.objects.get(text="theirs").live
