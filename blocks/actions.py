@@ -19,6 +19,7 @@ from django.utils import timezone
 from blocks.models import Memory, Origin, Revision, SyncState, Text, digest_of
 from blocks.signals import memories_changed
 from blocks.state import FIELDS, State, clean_tags, complete, slugify_label, state_hash
+from memoryhub.bulk import update_rows
 from memoryhub.models import Project
 
 KEEP_DELETED = timedelta(days=30)
@@ -80,7 +81,7 @@ def _save(memories: Iterable[Memory]) -> None:
     if len(known) == 1:
         known[0].save(update_fields=MUTABLE)
     elif known:
-        Memory.objects.bulk_update(known, MUTABLE, batch_size=50)
+        update_rows(known, MUTABLE)
 
 
 def _revision(change: Change, now: datetime) -> Revision:

@@ -18,6 +18,7 @@ from blocks.actions import Change, record
 from blocks.models import Memory, Origin, SyncState, Text, digest_of
 from blocks.state import State, state_hash
 from blocks.stores.base import Outcome, StoreError, Write
+from memoryhub.bulk import update_rows
 from memoryhub.models import Project
 from syncjobs import leases
 from syncjobs.conflicts import close_moot, open_conflict
@@ -98,7 +99,12 @@ class Batch:
         self._prepare_writes()
 
     def _keep_texts(self) -> None:
-        texts = {s.state["text"] for work in self.works for s in work.item.seen.values() if "text" in s.state}
+        texts = {
+            snapshot.state["text"]
+            for work in self.works
+            for name, snapshot in work.item.seen.items()
+            if "text" in snapshot.state and self.observation.seen(work.item, self.sides[name]) is Seen.THERE
+        }
         texts |= {work.plan.state["text"] for work in self.works if work.plan.steps}
         Text.objects.keep(texts)
 
@@ -311,9 +317,7 @@ class Batch:
             for outcome in outcomes:
                 self._record(by_uuid[outcome.write.uuid], side, outcome)
             save_replicas([work.replicas[side.side] for work in by_uuid.values()])
-            Intent.objects.bulk_update(
-                [work.intents[side.side] for work in by_uuid.values()], ["outcome", "closed_at"], batch_size=200
-            )
+            close_intents([work.intents[side.side] for work in by_uuid.values()])
 
     def _record(self, work: Work, side: OpenSide, outcome: Outcome) -> None:
         replica, intent, op = work.replicas[side.side], work.intents[side.side], outcome.write.op
@@ -356,7 +360,7 @@ class Batch:
                 if there and side not in work.plan.clashes and self._agrees(replica, work, side):
                     replica.hub_hash = work.memory.hash
                     in_step.append(replica)
-        Replica.objects.bulk_update(in_step, ["hub_hash"], batch_size=200)
+        update_rows(in_step, ["hub_hash"])
         show_states([(work.memory, self._standing(work)) for work in self.works])
 
     def _standing(self, work: Work) -> SyncState:
@@ -373,6 +377,16 @@ class Batch:
             return True
         work.settled = work.settled and side not in work.writes
         return False
+
+
+def close_intents(intents: Iterable[Intent]) -> None:
+    """Record the outcomes that intents have by now."""
+    by_outcome: dict[str, list[int]] = {}
+    for intent in intents:
+        if intent.outcome:
+            by_outcome.setdefault(intent.outcome, []).append(intent.pk)
+    for outcome, pks in by_outcome.items():
+        Intent.objects.filter(pk__in=pks).update(outcome=outcome, closed_at=timezone.now())
 
 
 def show_states(standings: list[tuple[Memory, SyncState]]) -> None:

@@ -55,9 +55,8 @@ def write_digest(project: Project, side: OpenSide) -> bool:
     side: the project's Letta side. What somebody else wrote into it becomes a memory first. Raises `StoreError`.
     """
     store, address = cast("LettaStore", side.store), side.connection.address
-    text = render(project, chosen(project)[:MOST], store.digest_limit(project.slug))
-    known = store.read_digest(project.slug)
-    current = known[1] if known else None
+    current, limit = store.read_digest(project.slug)
+    text = render(project, chosen(project)[:MOST], limit)
     if current == text:
         return False
     ours = Digest.objects.filter(project=project, address=address)

@@ -9,6 +9,7 @@ from django.utils import timezone
 from blocks.models import Memory, Text, digest_of
 from blocks.state import State, state_hash
 from blocks.stores.base import Snapshot
+from memoryhub.bulk import update_rows
 from syncjobs.models import Replica
 from syncjobs.sides import OpenSide
 
@@ -63,4 +64,4 @@ def save_replicas(replicas: list[Replica]) -> None:
         replica.version += 1
         (known if replica.pk else fresh).append(replica)
     Replica.objects.bulk_create(fresh, batch_size=100)
-    Replica.objects.bulk_update(known, COLUMNS, batch_size=40)
+    update_rows(known, COLUMNS)

@@ -130,14 +130,13 @@ class LettaStore:
         )
         return any(runs)
 
-    def read_digest(self, slug: str) -> tuple[str, str] | None:
-        """(block id, text) of a project's digest; also of a block that has its label but not yet the tag."""
-        block = letta_digest.find_digest(self._calls, slug)
-        return (block["id"], block["value"]) if block else None
+    def read_digest(self, slug: str) -> tuple[str | None, int]:
+        """A project's digest (None: there is none yet) and how many characters it may have.
 
-    def digest_limit(self, slug: str) -> int:
-        """How many characters the digest may have."""
-        return letta_digest.limit_of(letta_digest.find_digest(self._calls, slug))
+        Also of a block that has its label but not yet the tag.
+        """
+        block = letta_digest.find_digest(self._calls, slug)
+        return block["value"] if block else None, letta_digest.limit_of(block)
 
     def write_digest(self, slug: str, value: str, expected_value: str | None) -> Literal["written", "changed"]:
         """Write a project's digest if its text is still `expected_value` (None: there is none yet).

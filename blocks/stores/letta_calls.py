@@ -8,8 +8,8 @@ models are passed by, because making them costs more than the listing itself.
 from __future__ import annotations
 
 import socket
-import weakref
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -25,6 +25,13 @@ CONNECTIONS = httpx.Limits(max_connections=2 * THREADS, max_keepalive_connection
 
 Method = Literal["get", "post", "patch", "delete"]
 Query = Mapping[str, Any]
+
+
+@lru_cache(maxsize=64)
+def connect(url: str, key: str, timeout: float) -> Letta:
+    """The client of a server, one a process: making one takes longer than many a call. Raises httpx.InvalidURL."""
+    http = DefaultHttpxClient(base_url=url, timeout=timeout, limits=CONNECTIONS)
+    return Letta(base_url=url, api_key=key, timeout=timeout, max_retries=0, http_client=http)
 
 
 class CallError(StoreError):
@@ -57,11 +64,9 @@ class Calls:
         if not is_http_address(self.url):
             raise self._error(f"{self.shown_url or 'An empty address'} is not an http:// address.", "refused")
         try:
-            http = DefaultHttpxClient(base_url=self.url, timeout=self._timeout, limits=CONNECTIONS)
+            return connect(self.url, self._key, self._timeout)
         except httpx.InvalidURL:
             raise self._error(f"{self.shown_url} is not an address.", "refused") from None
-        weakref.finalize(self, http.close)
-        return Letta(base_url=self.url, api_key=self._key, timeout=self._timeout, max_retries=0, http_client=http)
 
     def _error(self, message: str, kind: str) -> CallError:
         return CallError(message, kind=kind, permanent=True)

@@ -606,20 +606,17 @@ def test_the_key_is_shown_nowhere(slug: str, key: str, caplog: pytest.LogCapture
 
 
 def test_the_digest(store: LettaStore, server: Server, slug: str) -> None:
-    assert store.read_digest(slug) is None
+    assert store.read_digest(slug) == (None, 100_000)
     assert store.write_digest(slug, "one", None) == "written"
 
-    found = store.read_digest(slug)
-
-    assert found is not None
-    id, text = found
-    assert text == "one"
+    assert store.read_digest(slug) == ("one", 100_000)
+    (id,) = server.ids(f"tags=memhub:digest:{slug}")
     assert server.show(id)["label"] == f"shared_memory_{slug}"
     assert server.show(id)["tags"] == [f"memhub:digest:{slug}"]
     assert store.write_digest(slug, "two", None) == "changed"
     assert store.write_digest(slug, "two", "other") == "changed"
     assert store.write_digest(slug, "two", "one") == "written"
-    assert store.read_digest(slug) == (id, "two")
+    assert store.read_digest(slug)[0] == server.show(id)["value"] == "two"
     assert store.look().snapshots == []
 
 
@@ -627,7 +624,7 @@ def test_the_original_bridges_digest_is_taken_over(store: LettaStore, server: Se
     server.block(label=f"shared_memory_{slug}", tags=["memhub:project:another"])
     block = server.block(label=f"shared_memory_{slug}", value="old", tags=["theirs"])
 
-    assert store.read_digest(slug) == (block["id"], "old")
+    assert store.read_digest(slug)[0] == "old"
     assert store.write_digest(slug, "new", "old") == "written"
 
     assert sorted(server.show(block["id"])["tags"]) == [f"memhub:digest:{slug}", "theirs"]
@@ -636,7 +633,7 @@ def test_the_original_bridges_digest_is_taken_over(store: LettaStore, server: Se
 def test_the_digest_keeps_to_its_limit(store: LettaStore, server: Server, slug: str) -> None:
     server.block(label=f"shared_memory_{slug}", value="old", limit=5)
 
-    assert store.digest_limit(slug) == 5
+    assert store.read_digest(slug) == ("old", 5)
     with pytest.raises(StoreError, match="5"):
         store.write_digest(slug, "123456", "old")
-    assert (store.read_digest(slug) or ("", ""))[1] == "old"
+    assert store.read_digest(slug)[0] == "old"
