@@ -75,7 +75,13 @@ class Observation:
         if seen is not Seen.THERE or not link:
             return seen is Seen.NOTHING and not (wanted and side.writes)
         in_step = item.seen[side.side].hash == link.base_hash and row.hash == link.hub_hash and link.status == "ok"
-        return in_step and wanted
+        return in_step and wanted and (not side.writes or self._carries_our_marks(item, side))
+
+    @staticmethod
+    def _carries_our_marks(item: Item, side: OpenSide) -> bool:
+        """A mark may be missing because its write failed, or because somebody took it off."""
+        snapshot = item.seen[side.side]
+        return snapshot.uuid == item.uuid and (not side.sharing or snapshot.project == side.connection.project.slug)
 
     def _to_be_told(self, link: Link, side: OpenSide) -> bool:
         """Whether people must hear of an item that could not be read, or has just left the project."""

@@ -53,6 +53,8 @@ FAULTS = (
     "crash_before",
     "crash_after",
     "torn",
+    "torn",
+    "torn",
     "broken",
     "changed",
     "refused",
@@ -60,7 +62,8 @@ FAULTS = (
 faults = st.lists(st.sampled_from(FAULTS), max_size=4)
 points = st.sampled_from(["", "", "", "", "", "_commit_hub", "_prepare_writes", "_write_side", "_settle"])
 blindness = st.sampled_from(["", "", "", "", "down", "look_fails", "get_fails", "unlisted"])
-meddling = st.sampled_from(["", "", "", "side_before", "hub_before", "hub_within", "archive_within", "push"])
+meddling = st.sampled_from(["", "", "side_before", "side_before", "hub_before", "hub_within", "archive_within", "push"])
+reasons = st.sampled_from(["", "edit", "edit", "edit_there", "archive"])  # so that there is something to write
 
 
 class Story(RuleBasedStateMachine):
@@ -159,9 +162,11 @@ class Story(RuleBasedStateMachine):
         def once(write: Any) -> None:
             if done:
                 return
+            if how == "side_before" and write.id not in server.things:
+                return
             done.append(write)
             memory = Memory.objects.filter(uuid=write.uuid).first()
-            if how == "side_before" and write.id in server.things:
+            if how == "side_before":
                 server.edit(write.id, text=self._text())
             elif how in ("hub_before", "hub_within") and memory:
                 self._save(self.world.edit(memory, text=self._text()))
@@ -280,6 +285,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(
         side=sides,
+        reason=reasons,
         faults=faults,
         crash_at=points,
         blind=blindness,
@@ -288,8 +294,17 @@ class Story(RuleBasedStateMachine):
         number=pick,
     )
     def sync(
-        self, side: str, faults: list[Any], crash_at: str, blind: str, meddling: str, what: str, number: int
+        self,
+        side: str,
+        reason: str,
+        faults: list[Any],
+        crash_at: str,
+        blind: str,
+        meddling: str,
+        what: str,
+        number: int,
     ) -> None:
+        self._give(reason, LOCAL if side == LETTA else LETTA, number)
         server = self.servers[side]
         server.faults, self.crash_at = list(faults), crash_at
         thing = self._thing(side, number)
@@ -303,6 +318,16 @@ class Story(RuleBasedStateMachine):
             self._go(lambda: self.world.push(memory))
         else:
             self._go(lambda: self.world.run(allow_deletions=True))
+
+    def _give(self, reason: str, side: str, number: int) -> None:
+        memory, thing = self._memory(number, archived_at=None, deleted_at=None), self._thing(side, number)
+        if reason == "edit_there" and thing:
+            self.servers[side].edit(thing.id, text=self._text())
+        elif reason == "edit" and memory:
+            self._save(self.world.edit(memory, text=self._text()))
+        elif reason == "archive" and memory:
+            self.deleted.add(memory.uuid)
+            actions.archive([memory], user=None)
 
     @rule()
     def sync_in_peace(self) -> None:

@@ -56,7 +56,9 @@ class Outside:
         return sorted({str(meta["document_id"]) for meta in found["metadatas"]})
 
     def block_of(self, memory: Memory) -> Any:
-        (block,) = self.letta.blocks.list(tags=[f"memhub:memory:{memory.uuid}"])
+        """Its block; the server may have one of another project with the same mark."""
+        tags = [f"memhub:memory:{memory.uuid}", f"memhub:project:{memory.project.slug}"]
+        (block,) = self.letta.blocks.list(tags=tags, match_all_tags=True)
         return block
 
 

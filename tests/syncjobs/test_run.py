@@ -523,6 +523,27 @@ def test_a_copied_block_becomes_a_memory_of_its_own(synced: World) -> None:
     assert quiet(synced.run())
 
 
+@pytest.mark.parametrize("fault", ["lost_request", "broken", "crash_before"])
+def test_a_mark_that_could_not_be_written_is_written_by_a_later_run(world: World, fault: Fault) -> None:
+    world.letta.put("theirs", slug="planner", title="T", kind="fix", created_at="x", **EMPTY)
+    world.letta.faults = [fault]
+    with suppress(Crash):
+        world.run()
+    world.letta.down = False
+    world.synced()
+    assert world.letta.only().uuid == world.memory().uuid
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_mark_that_somebody_took_off_is_put_on_again(synced: World, side: str) -> None:
+    synced.servers[side].only().uuid = None
+    assert quiet(synced.run())
+    assert synced.servers[side].only().uuid == synced.memory().uuid
+
+
+EMPTY = dict.fromkeys(("source", "file_path", "client", "priority", "status"), "")
+
+
 def test_a_create_that_came_through_after_all_is_removed_again(world: World) -> None:
     world.create("one")
     world.letta.faults = ["late"]
