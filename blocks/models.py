@@ -27,11 +27,12 @@ class TextQuerySet(models.QuerySet["Text"]):
         """Store every text that is not stored yet."""
         rows = {digest_of(text): text for text in texts}
         known = set(self.filter(digest__in=rows).values_list("digest", flat=True)) if len(rows) < 500 else set()
-        self.bulk_create(
-            [Text(digest=d, data=zlib.compress(t.encode()), length=len(t)) for d, t in rows.items() if d not in known],
-            ignore_conflicts=True,
-            batch_size=500,
-        )
+        fresh: list[Any] = [
+            Text(digest=digest, data=zlib.compress(text.encode()), length=len(text))
+            for digest, text in rows.items()
+            if digest not in known
+        ]
+        self.bulk_create(fresh, ignore_conflicts=True, batch_size=500)
 
 
 class Text(models.Model):

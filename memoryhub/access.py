@@ -15,6 +15,8 @@ def role_of(user: User | AnonymousUser, project: Project) -> Role | None:
     """The user's role in the project; superusers are owners everywhere."""
     if user.is_superuser:
         return Role.OWNER
+    if user.pk is None:
+        return None
     membership = Membership.objects.filter(project=project, user_id=user.pk).first()
     return Role(membership.role) if membership else None
 
@@ -39,7 +41,7 @@ def may_adopt(user: User | AnonymousUser, project: Project) -> bool:
     """Whether the user may see and adopt blocks in no project on the project's Letta server."""
     if user.is_staff or user.is_superuser:
         return project.letta_server is not None
-    if project.letta_server is None or role_of(user, project) != Role.OWNER:
+    if user.pk is None or project.letta_server is None or role_of(user, project) != Role.OWNER:
         return False
     return project.letta_server.adopters.filter(pk=user.pk).exists()
 

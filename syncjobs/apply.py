@@ -25,7 +25,7 @@ from syncjobs.conflicts import close_moot, open_conflict
 from syncjobs.match import Item
 from syncjobs.models import Conflict, Intent, Replica, zero_counters
 from syncjobs.observe import Observation
-from syncjobs.plan import Plan, Seen, Step
+from syncjobs.plan import NAMES, Plan, Seen, Step
 from syncjobs.planning import Planner, Work, describe, restrict, written_at
 from syncjobs.replicas import agree, forget, save_replicas, see
 from syncjobs.sides import OpenSide
@@ -175,7 +175,7 @@ class Batch:
             result.state,
             self._origin(sources, result),
             author=self._author(work, sources),
-            note="; ".join([*result.notices, *([f"deleted on {result.archived_by}"] if result.archived_by else [])]),
+            note="; ".join([*result.notices, *([why_archived(result)] if result.archived_by else [])]),
             extra=extra,
         )
 
@@ -377,6 +377,10 @@ class Batch:
             return True
         work.settled = work.settled and side not in work.writes
         return False
+
+
+def why_archived(result: Plan) -> str:
+    return f"deleted in {NAMES[result.archived_by]}"
 
 
 def close_intents(intents: Iterable[Intent]) -> None:

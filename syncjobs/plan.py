@@ -16,6 +16,7 @@ from syncjobs.merge import CLASH, merge_field, merge_tags
 
 State = Mapping[str, Any]
 Op = Literal["create", "update", "mark", "delete"]
+NAMES = {"letta": "Letta", "local": "the local store"}  # of the sides, in sentences
 How = Literal["pull", "merge", "link", "adopt"]
 
 
@@ -116,7 +117,7 @@ def _fold(hub: Hub, view: View, result: Plan) -> None:
     elif hub.live or _revives(view, changed):
         if not hub.live:
             result.live, result.revived_by = True, view.side
-            result.notices.append(f"brought back: it was changed on {view.side} after it had been archived here")
+            result.notices.append(f"brought back: it was changed in {NAMES[view.side]} after it had been archived here")
         if not _merge_in(hub, view, changed, result):
             return
     if view.state != view.base:
@@ -140,7 +141,7 @@ def _revives(view: View, changed: list[str]) -> bool:
 def _save_before_overwrite(view: View, changed: list[str], result: Plan) -> None:
     if changed:
         result.saved[view.side] = view.state
-        result.notices.append(f"changed on {view.side}, where the hub decides: that text is in the history")
+        result.notices.append(f"changed in {NAMES[view.side]}, where the hub decides: that text is in the history")
 
 
 def _merge_in(hub: Hub, view: View, changed: list[str], result: Plan) -> bool:
@@ -191,12 +192,12 @@ def _fold_deletions(hub: Hub, views: Sequence[View], result: Plan) -> None:
         if not result.live or (view.sharing and not hub.shared):
             result.forget.append(view.side)
         elif not view.reads:
-            result.notices.append(f"deleted on {view.side}, where the hub decides: made again")
+            result.notices.append(f"deleted in {NAMES[view.side]}, where the hub decides: made again")
         elif view.base is not None and _same(view.base, result.state) and not result.clashes:
             result.live, result.archived_by = False, view.side
             result.forget.append(view.side)
         elif view.writes:
-            result.notices.append(f"deleted on {view.side} while it was changed elsewhere: made again there")
+            result.notices.append(f"deleted in {NAMES[view.side]} while it was changed elsewhere: made again there")
 
 
 def _same(base: State, state: State) -> bool:
@@ -229,4 +230,4 @@ def _bring(view: View, result: Plan) -> Step | None:
 def _why_delete(result: Plan) -> str:
     if result.live:
         return "no longer shared"
-    return f"deleted on {result.archived_by}" if result.archived_by else "archived in the hub"
+    return f"deleted in {NAMES[result.archived_by]}" if result.archived_by else "archived in the hub"

@@ -18,7 +18,7 @@ from memoryhub.models import Project
 from syncjobs.match import Item
 from syncjobs.models import Conflict, Intent, Replica
 from syncjobs.observe import Observation
-from syncjobs.plan import Hub, Plan, View, plan
+from syncjobs.plan import NAMES, Hub, Plan, View, plan
 from syncjobs.replicas import is_marked
 from syncjobs.sides import OpenSide
 
@@ -159,10 +159,10 @@ def describe(work: Work) -> list[dict[str, Any]]:
     rows = []
     for side, how in result.taken.items():
         new = side == work.source
-        op, why = ("pull", "new on {side}") if new else (how, WHY[how])
-        rows.append({**base, "op": op, "side": side, "why": why.format(side=side)})
+        op, why = ("pull", "new in {side}") if new else (how, WHY[how])
+        rows.append({**base, "op": op, "side": side, "why": why.format(side=NAMES[side])})
     if result.archived_by:
-        why = f"deleted on {result.archived_by}"
+        why = f"deleted in {NAMES[result.archived_by]}"
         rows.append({**base, "op": "archive", "side": "hub", "why": why})
     rows += [
         {**base, "op": "conflict", "side": side, "why": "changed in the hub and on the side: " + ", ".join(names)}
@@ -173,8 +173,8 @@ def describe(work: Work) -> list[dict[str, Any]]:
 
 
 WHY = {
-    "pull": "changed on {side}",
-    "merge": "changed here and on {side}, different fields",
-    "link": "is on {side} already",
-    "adopt": "changed here and on {side} to the same",
+    "pull": "changed in {side}",
+    "merge": "changed here and in {side}, different fields",
+    "link": "is in {side} already",
+    "adopt": "changed here and in {side} to the same",
 }

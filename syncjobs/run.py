@@ -21,6 +21,7 @@ from syncjobs.digest import write_digest
 from syncjobs.match import Item
 from syncjobs.models import Intent, RunStatus, SyncRun, zero_counters
 from syncjobs.observe import Observation, observe, observe_one
+from syncjobs.plan import NAMES
 from syncjobs.planning import Planner, Work, describe
 from syncjobs.recover import recover
 from syncjobs.sides import OpenSide, check_identity, open_sides
@@ -114,6 +115,7 @@ class _Runner:
         self._again()
         update_digest(self.project, self.sides, self.tally)
         self._idle_states(observation)
+        self._count_items(observation)
         self.tally.counters["unchanged"] = len(live - self.tally.touched)
 
     def _look(self) -> Observation:
@@ -185,6 +187,14 @@ class _Runner:
             if idle.get(pk) == hash:
                 state = SyncState.SYNCED if shared else SyncState.LOCAL_ONLY
                 Memory.objects.filter(pk=pk, hash=hash).update(sync_state=state, waiting_since=None)
+
+    def _count_items(self, observation: Observation) -> None:
+        """What each side holds now that the run has made and deleted some of it."""
+        for side in observation.sides:
+            if not side.error and not side.partial:
+                linked = side.connection.replicas.exclude(external_id="").exclude(status="out").count()
+                side.connection.items = linked
+                side.connection.save(update_fields=["items"])
 
     def _beat(self, phase: str) -> None:
         run = self.sync_run
@@ -259,10 +269,11 @@ def _count(work: Work, counters: dict[str, int], removals: dict[str, int]) -> bo
 
 def _why_brake(observation: Observation, removals: dict[str, int]) -> str:
     held = {side.side: sum(1 for item in observation.items if side.side in item.links) for side in observation.sides}
-    reasons = [f"{side} shows nothing, though {held[side]} were there" for side in observation.emptied if held[side]]
+    emptied = [side for side in observation.emptied if held[side]]
+    reasons = [f"{NAMES[side]} shows nothing, though {held[side]} memories were there" for side in emptied]
     for side, count in removals.items():
         if count > max(BRAKE_LEAST, BRAKE_SHARE * held[side]):
-            reasons.append(f"{count} of {held[side]} memories would be deleted or archived ({side})")
+            reasons.append(f"{count} of the {held[side]} memories in {NAMES[side]} would be deleted or archived")
     if not reasons:
         return ""
     return (
