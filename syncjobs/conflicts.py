@@ -108,5 +108,5 @@ def _agree_on_what_was_seen(conflict: Conflict) -> None:
     if replica is None:  # the connection was confirmed anew: the next run looks without any base
         return
     replica.base_fields, replica.base_text_id = conflict.side_state, conflict.side_text_id
-    replica.base_hash, replica.version = conflict.side_hash, replica.version + 1
-    replica.save(update_fields=["base_fields", "base_text", "base_hash", "version"])
+    replica.base_hash, replica.hub_hash, replica.version = conflict.side_hash, "", replica.version + 1
+    replica.save(update_fields=["base_fields", "base_text", "base_hash", "hub_hash", "version"])

@@ -40,10 +40,13 @@ def see(replica: Replica, snapshot: Snapshot, memory: Memory, side: OpenSide, te
 
 
 def agree(replica: Replica, state: State) -> None:
-    """Note the state both now have. The text must be in `Text` already."""
+    """Note the state both now have. The text must be in `Text` already.
+
+    Whether the hub's own state is that one is said when all is settled: until then no hash shows it to be in step.
+    """
     fields = dict(state)
     text = fields.pop("text", None)
-    replica.base_fields, replica.base_hash = fields, state_hash(state)
+    replica.base_fields, replica.base_hash, replica.hub_hash = fields, state_hash(state), ""
     replica.base_text_id = digest_of(text) if text is not None else None
 
 

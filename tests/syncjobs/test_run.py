@@ -176,6 +176,16 @@ def test_what_a_person_decides_goes_everywhere_and_every_text_is_kept(clash: Wor
     assert quiet(clash.run())
 
 
+def test_a_decision_for_the_earlier_text_is_carried_out_where_no_other_side_needs_a_write(synced: World) -> None:
+    synced.local.refuses = lambda state: state["text"] == "ours"
+    synced.edit(synced.memory(), text="ours")
+    synced.letta.edit(synced.letta.only().id, text="theirs")
+    synced.run()
+    resolve(synced.conflict(), "base", user=None)
+    synced.run()
+    synced.everywhere("one")
+
+
 def test_a_decision_does_not_overwrite_what_the_side_shows_since(clash: World) -> None:
     clash.letta.edit(clash.letta.only().id, text="unseen")
     resolve(clash.conflict(), "hub", user=None)
@@ -891,6 +901,22 @@ def test_where_the_hub_decides_on_both_sides_every_foreign_text_is_in_the_histor
     assert history(memory) == ["ours", "from letta", "from local", "ours"]
     assert "in the history" in world.memory().notice
     assert quiet(world.run())
+
+
+@pytest.mark.parametrize("fault", ["lost_request", "broken", "crash_before"])
+def test_where_the_hub_decides_a_write_that_failed_is_done_later(
+    db: None, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    world = World(letta_direction="to_side").install(monkeypatch)
+    world.create("ours")
+    world.synced()
+    world.letta.edit(world.letta.only().id, text="theirs")
+    world.letta.faults = [fault]
+    with suppress(Crash):
+        world.run()
+    world.letta.down = False
+    world.synced()
+    world.everywhere("ours")
 
 
 def test_where_a_side_decides_nothing_is_written_there(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
