@@ -4,47 +4,17 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from blocks.stores.base import Probe
-from blocks.stores.chroma import ChromaStore
-from blocks.stores.letta import LettaStore
 from memoryhub.forms import KeyedForm, ProjectAdminForm
-from memoryhub.models import Installation, LettaServer, LocalStore, Membership, Project
+from memoryhub.models import LettaServer, LocalStore, Membership, Project
 from memoryhub.secrets import UnreadableSecret
 from syncjobs.connect import FOLLOWED, bring_in_step
 from syncjobs.models import Conflict, SyncRun
-
-
-def probe_letta(server: LettaServer) -> Probe:
-    """Ask a server, in the name of no project. Raises `UnreadableSecret`."""
-    store = LettaStore(
-        url=server.url,
-        api_key=server.api_key,
-        slug="connection-test",
-        hub_id=Installation.current_id(),
-        timeout=settings.STORE_TIMEOUT,
-    )
-    return store.probe()
-
-
-def probe_local(store: LocalStore) -> Probe:
-    """Ask a store, in the name of no project. Raises `UnreadableSecret`."""
-    chroma = ChromaStore(
-        url=store.base_url,
-        api_key=store.api_key,
-        tenant=store.tenant,
-        database=store.database,
-        collection=store.collection,
-        slug="connection-test",
-        local_project="",
-        timeout=settings.STORE_TIMEOUT,
-        claimed=frozenset(),
-    )
-    return chroma.probe()
+from syncjobs.sides import probe_letta, probe_local
 
 
 class ServerAdmin(admin.ModelAdmin):

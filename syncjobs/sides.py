@@ -55,63 +55,62 @@ def open_sides(project: Project) -> list[OpenSide]:
     return sides
 
 
+NO_PROJECT = "connection-test"  # the slug a server is asked under when it is for no project in particular
+
+
 def open_letta(project: Project) -> LettaStore:
     """The project's Letta server. Raises `UnreadableSecret` when its key cannot be decrypted."""
+    assert project.letta_server is not None  # noqa: S101 - for the type checker: callers ask first
+    return _letta(project.letta_server, project.slug, project.letta_rule)
+
+
+def open_local(project: Project) -> ChromaStore:
+    """The project's Chroma collection. Raises `UnreadableSecret` when its key cannot be decrypted."""
+    assert project.local_store is not None  # noqa: S101 - for the type checker: callers ask first
+    others = Project.objects.filter(local_store=project.local_store).exclude(pk=project.pk)
+    claimed = frozenset(other.record_project for other in others) - {"*"}
+    return _chroma(project.local_store, project.slug, project.local_project, claimed)
+
+
+def probe_letta(server: LettaServer) -> Probe:
+    """**Test connection** of a Letta server, for no project in particular. Raises `UnreadableSecret`."""
+    return _letta(server, NO_PROJECT).probe()
+
+
+def probe_local(store: LocalStore) -> Probe:
+    """**Test connection** of a local store, for no project in particular. Raises `UnreadableSecret`."""
+    return _chroma(store, NO_PROJECT).probe()
+
+
+def _letta(server: LettaServer, slug: str, rule: str = "") -> LettaStore:
     from blocks.stores.letta import LettaStore
 
-    server = project.letta_server
-    assert server is not None  # noqa: S101 - for the type checker: callers ask first
     return LettaStore(
         url=server.url,
         api_key=server.api_key,
-        slug=project.slug,
-        rule=project.letta_rule,
+        slug=slug,
+        rule=rule,
         timeout=settings.STORE_TIMEOUT,
         hub_id=Installation.current_id(),
     )
 
 
-def open_local(project: Project) -> ChromaStore:
-    """The project's Chroma collection. Raises `UnreadableSecret` when its key cannot be decrypted."""
+def _chroma(
+    store: LocalStore, slug: str, local_project: str = "", claimed: frozenset[str] = frozenset()
+) -> ChromaStore:
     from blocks.stores.chroma import ChromaStore
 
-    store = project.local_store
-    assert store is not None  # noqa: S101 - for the type checker: callers ask first
-    others = Project.objects.filter(local_store=store).exclude(pk=project.pk)
     return ChromaStore(
         url=store.base_url,
         api_key=store.api_key,
         tenant=store.tenant,
         database=store.database,
         collection=store.collection,
-        slug=project.slug,
-        local_project=project.local_project,
+        slug=slug,
+        local_project=local_project,
         timeout=settings.STORE_TIMEOUT,
-        claimed=frozenset(other.record_project for other in others) - {"*"},
+        claimed=claimed,
     )
-
-
-def probe_letta(server: LettaServer) -> Probe:
-    """**Test connection** of a Letta server, for no project in particular. Raises `UnreadableSecret`."""
-    from blocks.stores.letta import LettaStore
-
-    key, hub_id = server.api_key, Installation.current_id()
-    return LettaStore(url=server.url, api_key=key, slug="", timeout=settings.STORE_TIMEOUT, hub_id=hub_id).probe()
-
-
-def probe_local(store: LocalStore) -> Probe:
-    """**Test connection** of a local store, for no project in particular. Raises `UnreadableSecret`."""
-    from blocks.stores.chroma import ChromaStore
-
-    return ChromaStore(
-        url=store.base_url,
-        api_key=store.api_key,
-        tenant=store.tenant,
-        database=store.database,
-        collection=store.collection,
-        slug="",
-        timeout=settings.STORE_TIMEOUT,
-    ).probe()
 
 
 def check_identity(side: OpenSide, *, plant: bool = True) -> None:
