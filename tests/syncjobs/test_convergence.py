@@ -35,7 +35,7 @@ from syncjobs.models import Conflict, Intent, Lease, Replica
 from tests.syncjobs.fakes import LETTA, LOCAL, Crash, Server, Thing
 from tests.syncjobs.world import World, did
 
-SHORT = 120
+SHORT = 80
 STORIES = int(os.environ.get("MEMORYHUB_STORIES", SHORT))
 RUNS_TO_AGREE = 4
 
