@@ -71,7 +71,8 @@ def test_a_run_whose_worker_died_is_recorded_and_queued_again(world):
     run.refresh_from_db()
     assert run.status == RunStatus.FAILED
     assert "died" in run.errors[0]["error"]
-    assert SyncRun.objects.filter(status=RunStatus.QUEUED).count() == queued("sync") == 1
+    assert SyncRun.objects.get(status=RunStatus.QUEUED).trigger == "button"
+    assert queued("sync") == 1
 
 
 def test_a_run_that_lives_is_left_alone(world):
