@@ -17,6 +17,7 @@ from itertools import pairwise
 Opcode = tuple[str, int, int, int, int]
 
 SMALL = 250_000  # pairs of items that difflib may compare
+FEW = 400  # the same, where it has to be quick
 MAX_ROWS = 3_000
 MAX_LINE = 20_000  # characters of a line that is shown at once
 WORD = re.compile(r"\w+|\s+|[^\w\s]")
@@ -55,9 +56,12 @@ class Diff:
         return bool(self.added or self.cut)
 
 
-def opcodes(a: Sequence[str], b: Sequence[str]) -> list[Opcode]:
-    """How to turn `a` into `b`, as `SequenceMatcher.get_opcodes` gives it, in near-linear time."""
-    blocks = [*_matches(a, b, 0, len(a), 0, len(b)), (len(a), len(b), 0)]
+def opcodes(a: Sequence[str], b: Sequence[str], small: int = SMALL) -> list[Opcode]:
+    """How to turn `a` into `b`, as `SequenceMatcher.get_opcodes` gives it, in near-linear time.
+
+    small: pairs of items that are compared with each other; beyond, only items that occur once are.
+    """
+    blocks = [*_matches(a, b, (0, len(a)), (0, len(b)), small), (len(a), len(b), 0)]
     result: list[Opcode] = []
     i = j = 0
     for start_a, start_b, size in blocks:
@@ -81,9 +85,10 @@ def _joined(codes: list[Opcode]) -> list[Opcode]:
 
 
 def _matches(
-    a: Sequence[str], b: Sequence[str], a1: int, a2: int, b1: int, b2: int, anchored: bool = False
+    a: Sequence[str], b: Sequence[str], in_a: tuple[int, int], in_b: tuple[int, int], small: int, anchored: bool = False
 ) -> Iterator[tuple[int, int, int]]:
-    """Runs of equal items in a[a1:a2] and b[b1:b2], in order: (start in a, start in b, length)."""
+    """Runs of equal items in these ranges of `a` and `b`, in order: (start in a, start in b, length)."""
+    (a1, a2), (b1, b2) = in_a, in_b
     head = 0
     while a1 + head < a2 and b1 + head < b2 and a[a1 + head] == b[b1 + head]:
         head += 1
@@ -94,17 +99,17 @@ def _matches(
     while a1 < a2 - tail and b1 < b2 - tail and a[a2 - tail - 1] == b[b2 - tail - 1]:
         tail += 1
     a2, b2 = a2 - tail, b2 - tail
-    if (a2 - a1) * (b2 - b1) <= SMALL:
+    if (a2 - a1) * (b2 - b1) <= small:
         matcher = SequenceMatcher(None, a[a1:a2], b[b1:b2], autojunk=False)
         for match in matcher.get_matching_blocks()[:-1]:
             yield a1 + match.a, b1 + match.b, match.size
     elif not anchored:
         last_a, last_b = a1, b1
         for i, j in _anchors(a, b, a1, a2, b1, b2):
-            yield from _matches(a, b, last_a, i, last_b, j, True)
+            yield from _matches(a, b, (last_a, i), (last_b, j), small, True)
             yield i, j, 1
             last_a, last_b = i + 1, j + 1
-        yield from _matches(a, b, last_a, a2, last_b, b2, True)
+        yield from _matches(a, b, (last_a, a2), (last_b, b2), small, True)
     if tail:
         yield a2, b2, tail
 
@@ -218,18 +223,33 @@ def _plain_if_other(segments: list[Segment], kind: str) -> list[Segment]:
 
 
 def excerpt(old: str, new: str, length: int = 240) -> list[Segment]:
-    """The part of `new` where it first differs from `old`, on one line; what was cut stays in place, marked."""
-    old, new = " ".join(old.split()), " ".join(new.split())
-    start = 0
-    while start < min(len(old), len(new)) and old[start] == new[start]:
-        start += 1
-    start = max(0, start - length // 3)
-    a, b = WORD.findall(old[start : start + 2 * length]), WORD.findall(new[start : start + 2 * length])
-    return ([Segment("same", "…")] if start else []) + list(_both(a, b))
+    """The part of `new` where it first differs from `old`, on one line; what was cut stays in place, marked.
+
+    It is quick, also for texts that have nothing in common: lists show many. Only what is near the difference is read.
+    """
+    first = max(0, _common(old, new) - 2 * length)
+    near = [" ".join(text[first : first + 8 * length].split()) for text in (old, new)]
+    if near[0] == near[1]:  # but for spaces; what differs is further on
+        first, near = 0, [" ".join(text.split()) for text in (old, new)]
+    start = max(0, _common(*near) - length // 3)
+    a, b = (WORD.findall(text[start : start + 2 * length]) for text in near)
+    return ([Segment("same", "…")] if first or start else []) + list(_both(a, b))
+
+
+def _common(a: str, b: str) -> int:
+    """How many characters are the same at the beginning."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _both(a: list[str], b: list[str]) -> Iterator[Segment]:
-    for tag, i1, i2, j1, j2 in opcodes(a, b):
+    for tag, i1, i2, j1, j2 in opcodes(a, b, small=FEW):
         if tag in ("replace", "delete"):
             yield Segment("cut", "".join(a[i1:i2]))
         if j1 < j2:
