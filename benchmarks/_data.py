@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def fill(project: Any, count: int, writer: Writer) -> None:
     from django.db import connection, transaction
 
     from blocks.actions import Change, new_memory, record
-    from blocks.models import Origin, SyncState, Text, digest_of
+    from blocks.models import Origin, SyncState
     from blocks.state import complete
     from syncjobs.models import Connection, Replica, Side
 
@@ -94,26 +95,31 @@ def fill(project: Any, count: int, writer: Writer) -> None:
                 changes.append(Change(new_memory(project), state, Origin.LOCAL, extra=extra))
             record(changes)
             memories = [change.memory for change in changes]
-            other = "Somebody else wrote this. " * 40
-            Text.objects.keep([other])
-            Replica.objects.bulk_create(
-                Replica(
-                    memory=memory,
-                    connection=place,
-                    external_id=f"{place.side}-{memory.uuid}",
-                    base_text_id=digest_of(memory.text),
-                    base_hash=memory.hash,
-                    base_fields={"title": memory.title},
-                    seen_fields={"title": memory.title},
-                    seen_text_id=digest_of(other if memory.sync_state == SyncState.CHANGED else memory.text),
-                    seen_hash="0" * 64 if memory.sync_state == SyncState.CHANGED else memory.hash,
-                )
-                for memory in memories
-                for place in places
-            )
+            Replica.objects.bulk_create(replica for memory in memories for replica in _replicas(memory, places))
     with connection.cursor() as cursor:  # one a minute; all at once is not what a team does
         cursor.execute(
             "UPDATE blocks_memory SET changed_at = strftime('%%Y-%%m-%%d %%H:%%M:%%S', '2026-01-01', id || ' minutes')"
             " WHERE project_id = %s",
             [project.pk],
         )
+
+
+def _replicas(memory: Any, places: list[Any]) -> Iterator[Any]:
+    """What is on the sides: the memory, an older text (waiting), or one that somebody changed."""
+    from blocks.models import SyncState, Text, digest_of
+    from blocks.state import state_hash
+    from syncjobs.models import Replica
+
+    words = memory.text.split(" ")
+    words[len(words) // 3] = "somebody else wrote this"
+    here, other = memory.state, {**memory.state, "text": " ".join([*words, "and this"])}
+    base = other if memory.sync_state == SyncState.WAITING else here
+    seen = other if memory.sync_state in (SyncState.WAITING, SyncState.CHANGED, SyncState.CONFLICT) else here
+    Text.objects.keep([base["text"], seen["text"]])
+    parts: dict[str, Any] = {}
+    for name, state in (("base", base), ("seen", seen)):
+        fields = {key: value for key, value in state.items() if key != "text"}
+        parts |= {f"{name}_fields": fields, f"{name}_text_id": digest_of(state["text"])}
+        parts[f"{name}_hash"] = state_hash(state)
+    for place in places:
+        yield Replica(memory=memory, connection=place, external_id=f"{place.side}-{memory.uuid}", **parts)
