@@ -5,20 +5,21 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
+from itertools import chain
 from typing import Any
 from urllib.parse import urlencode
 
 from django.db import connections
-from django.db.models import Case, Count, F, Q, TextField, When
+from django.db.models import Aggregate, Case, Count, F, JSONField, OuterRef, Q, Subquery, TextField, When
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Length, Substr
 from django.http import QueryDict
 
-from blocks.models import Memory, MemoryQuerySet, SyncState
+from blocks.models import Memory, MemoryQuerySet, Revision, SyncState
 from blocks.search import clean, matching, words_of
 from blocks.state import MAX_TAG_LENGTH, unstorable
 from memoryhub.models import Project
@@ -26,6 +27,7 @@ from memoryhub.models import Project
 SIZE = 50  # rows of a page
 EXCERPT = 300  # characters of a text that a list shows
 WHOLE = 20_000  # texts up to this many characters come with the page
+FEW = 2000  # memories whose tags are quicker read one by one than from all tags of a project
 TOP = 50  # tags and sources that are offered
 MAX_VALUES, MAX_VALUE = 20, 400  # values of one filter, and characters of a value
 ATTENTION = "attention"  # the state filter for all that a person should look at
@@ -146,9 +148,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Page:
-    """items: memories with `excerpt` and `text_length`; `text` is loaded up to 20,000 characters, else on access.
+    """items: memories with `excerpt`, `text_length` and `text_digest` (the key in `Text`).
 
-    total: of all pages. next_query, previous_query: '' where there is no such page.
+    Their `text` is loaded up to 20,000 characters, else on access. total: of all pages. everything: counts of each
+    state of all memories in use, where they were counted. next_query, previous_query: '' where there is no such page.
     """
 
     filters: Filters
@@ -160,14 +163,18 @@ class Page:
     tags: list[Choice] = field(default_factory=list)
     states: list[Choice] = field(default_factory=list)
     sources: list[Choice] = field(default_factory=list)
+    everything: Counter[str] | None = None
 
 
 def page(project: Project, filters: Filters, size: int = SIZE) -> Page:
-    """The page the filters ask for: three queries, one more for a search."""
-    scope, found = _scope(project, filters)
-    cells = _cells(scope)
-    total = sum(cell.count for cell in cells if cell.fits(filters))
-    wanted = _narrowed(scope, filters)
+    """The page the filters ask for: three queries."""
+    live: MemoryQuerySet = getattr(Memory.objects.filter(project=project), filters.shown)()
+    scope = _scope(live, filters, project)
+    cells = _cells(scope, pks=filters.narrow)
+    fitting = [cell for cell in cells if cell.fits(filters)]
+    pks = list(chain.from_iterable(cell.pks for cell in fitting)) if filters.narrow else None
+    # What a search found need not be looked for again. The rest has indexes, and they also give the order.
+    wanted = live.filter(pk__in=_listed(live, pks)) if filters.q and pks is not None else _narrowed(scope, filters)
     items, earlier, later = _slice(wanted, filters, size)
     if not items and filters.cursor:  # what was there has gone
         filters = replace(filters, cursor="", direction="next")
@@ -175,32 +182,28 @@ def page(project: Project, filters: Filters, size: int = SIZE) -> Page:
     return Page(
         filters,
         items,
-        total,
+        sum(cell.count for cell in fitting),
         next_query=_turn(filters, items[-1], "next") if later else "",
         previous_query=_turn(filters, items[0], "previous") if earlier else "",
         kinds=_choices(filters, "kind", _sums(cells, filters, "kind")),
         sources=_choices(filters, "source", _sums(cells, filters, "source"))[:TOP],
         states=_states(filters, _sums(cells, filters, "state")),
-        tags=_choices(filters, "tag", _tag_counts(project, filters, wanted, found)),
+        tags=_choices(filters, "tag", _tag_counts(project, filters, live, pks)),
+        everything=_sums(cells, NO_FILTERS, "state") if scope is live and filters.shown == "live" else None,
     )
 
 
 # --- What belongs to the page ---------------------------------------------------------------------------
 
 
-def _scope(project: Project, filters: Filters) -> tuple[MemoryQuerySet, RawSQL | None]:
-    """The memories that all counts are about: those with all the words and tags; for a search also their ids.
-
-    The counts and the rows need what was found three times, so it is looked for once.
-    """
-    memories: MemoryQuerySet = getattr(Memory.objects.filter(project=project), filters.shown)()
-    wanted = memories
+def _scope(live: MemoryQuerySet, filters: Filters, project: Project) -> MemoryQuerySet:
+    """The memories that all counts are about: those with all the words and tags."""
+    scope = live
     for tag in filters.tag:
-        wanted = _tagged(wanted, project, filters.shown, tag)
-    if not words_of(filters.q):
-        return wanted, None
-    found = _listed(wanted, list(matching(wanted, filters.q).values_list("pk", flat=True)))
-    return memories.filter(pk__in=found), found
+        scope = _tagged(scope, project, filters.shown, tag)
+    if words_of(filters.q):
+        scope = matching(scope, filters.q, (project.pk, filters.shown))
+    return scope
 
 
 def _postgresql(queryset: MemoryQuerySet) -> bool:
@@ -259,9 +262,11 @@ def _slice(queryset: MemoryQuerySet, filters: Filters, size: int) -> tuple[list[
 
 
 def _light(queryset: MemoryQuerySet) -> MemoryQuerySet:
+    latest = Revision.objects.filter(memory=OuterRef("pk"), number=OuterRef("number")).order_by()
     return queryset.defer("text").annotate(
         excerpt=Substr("text", 1, EXCERPT),
         text_length=Length("text"),
+        text_digest=Subquery(latest.values("text_id")),
         short_text=Case(When(text_length__lte=WHOLE, then=F("text")), output_field=TextField()),
     )
 
@@ -280,14 +285,25 @@ def _turn(filters: Filters, memory: Memory, direction: str) -> str:
 # --- What the filters would show ------------------------------------------------------------------------
 
 
+class Pks(Aggregate):
+    """The ids of a group."""
+
+    function = "JSON_GROUP_ARRAY"
+    output_field = JSONField()
+
+    def as_postgresql(self, compiler: Any, connection: Any, **more: Any) -> Any:
+        return self.as_sql(compiler, connection, function="JSONB_AGG", **more)
+
+
 @dataclass(frozen=True)
 class Cell:
-    """How many memories there are of one kind, source and state."""
+    """How many memories there are of one kind, source and state; which ones, where that is asked for."""
 
     kind: str
     source: str
     state: str
     count: int
+    pks: Sequence[int] = ()
 
     def fits(self, filters: Filters, but: str = "") -> bool:
         """Whether these memories pass the filters, all of them or all but one."""
@@ -305,9 +321,9 @@ def _states_of(state: str) -> tuple[str, ...]:
     return (state,) if state else tuple(SyncState.values)
 
 
-def _cells(scope: MemoryQuerySet) -> list[Cell]:
+def _cells(scope: MemoryQuerySet, *, pks: bool) -> list[Cell]:
     grouped = scope.order_by().values_list("kind", "source", "sync_state").annotate(Count("pk"))
-    return [Cell(*row) for row in grouped]
+    return [Cell(*row) for row in (grouped.annotate(pks=Pks("pk")) if pks else grouped)]
 
 
 def _sums(cells: list[Cell], filters: Filters, name: str) -> Counter[str]:
@@ -319,27 +335,27 @@ def _sums(cells: list[Cell], filters: Filters, name: str) -> Counter[str]:
     return sums
 
 
-def _tag_counts(project: Project, filters: Filters, wanted: MemoryQuerySet, found: RawSQL | None) -> Counter[str]:
-    """Counts of the most used tags among the memories of all pages."""
-    if _postgresql(wanted):
+def _tag_counts(project: Project, filters: Filters, live: MemoryQuerySet, pks: list[int] | None) -> Counter[str]:
+    """Counts of the most used tags among the memories of all pages; `pks`: their ids, None for all."""
+    if _postgresql(live):
+        wanted = live if pks is None else live.filter(pk__in=_listed(live, pks))
         inner, values = wanted.order_by().values("tags").query.sql_with_params()
-        rows = f"({inner}) memory, jsonb_array_elements_text(memory.tags) tag"
-        return _count_tags(wanted, f"SELECT tag, COUNT(*) FROM {rows}", values)  # noqa: S608
-    sql, values = (
-        "SELECT tag, COUNT(*) FROM blocks_tag WHERE project_id = %s AND shown = %s",
-        (project.pk, filters.shown),
-    )
-    if found and not (filters.kind or filters.source or filters.state):
-        sql, values = f"{sql} AND memory_id IN ({found.sql})", (*values, *found.params)
-    elif filters.narrow:
-        inner, more = wanted.order_by().values("pk").query.sql_with_params()
-        sql, values = f"{sql} AND memory_id IN ({inner})", (*values, *more)
-    return _count_tags(wanted, sql, values)
+        return _count_tags(live, f"({inner}) memory, jsonb_array_elements_text(memory.tags) tag", values)
+    if pks is not None and len(pks) <= FEW:  # then their own tags are fewer than all tags of the project
+        listed = _listed(live, pks)
+        tags = "SELECT each.value AS tag FROM blocks_memory memory, json_each(memory.tags) each"
+        return _count_tags(live, f"({tags} WHERE memory.id IN ({listed.sql}))", listed.params)
+    tags, values = "SELECT tag FROM blocks_tag WHERE project_id = %s AND shown = %s", (project.pk, filters.shown)
+    if pks is not None:
+        listed = _listed(live, pks)
+        tags, values = f"{tags} AND memory_id IN ({listed.sql})", (*values, *listed.params)
+    return _count_tags(live, f"({tags})", values)
 
 
-def _count_tags(queryset: MemoryQuerySet, sql: str, values: tuple[Any, ...]) -> Counter[str]:
+def _count_tags(queryset: MemoryQuerySet, rows: str, values: Sequence[Any]) -> Counter[str]:
+    sql = f"SELECT tag, COUNT(*) FROM {rows} GROUP BY tag ORDER BY COUNT(*) DESC, tag LIMIT {TOP}"  # noqa: S608
     with connections[queryset.db].cursor() as cursor:
-        cursor.execute(f"{sql} GROUP BY tag ORDER BY COUNT(*) DESC, tag LIMIT {TOP}", values)
+        cursor.execute(sql, values)
         return Counter(dict(cursor.fetchall()))
 
 

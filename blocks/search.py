@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import string
+from typing import Any
 
 from django.db import connections
 from django.db.models import Q, TextField
@@ -21,6 +22,7 @@ MAX_QUERY, MAX_WORDS = 200, 12
 TRIGRAM = 3  # the shortest part of a word SQLite's index finds
 IN_INDEX = "SELECT rowid FROM blocks_search WHERE blocks_search MATCH %s"
 IN_WORDS = "SELECT id FROM blocks_memory WHERE search_words @@ to_tsquery('simple', %s)"
+TAGGED = "SELECT memory_id FROM blocks_tag WHERE tag LIKE %s ESCAPE '\\'"
 SPACES = str.maketrans(dict.fromkeys(string.punctuation, " "))
 
 
@@ -37,15 +39,18 @@ def words_of(query: str) -> list[str]:
     return list(dict.fromkeys(word for word in words if word))[:MAX_WORDS]
 
 
-def matching(queryset: MemoryQuerySet, query: str) -> MemoryQuerySet:
-    """The memories of the queryset in which every word of the query occurs; all of them for an empty query."""
+def matching(queryset: MemoryQuerySet, query: str, shelf: tuple[int, str] | None = None) -> MemoryQuerySet:
+    """The memories of the queryset in which every word of the query occurs; all of them for an empty query.
+
+    shelf: the project's id and 'live', 'archived' or 'deleted', where the queryset has no others; that is quicker.
+    """
     words = words_of(query)
     if connections[queryset.db].vendor == "postgresql":
         return _matching_postgresql(queryset, words)
-    return _matching_sqlite(queryset, words)
+    return _matching_sqlite(queryset, words, shelf)
 
 
-def _matching_sqlite(queryset: MemoryQuerySet, words: list[str]) -> MemoryQuerySet:
+def _matching_sqlite(queryset: MemoryQuerySet, words: list[str], shelf: tuple[int, str] | None) -> MemoryQuerySet:
     """Long words by the trigrams. Shorter ones by reading: the texts of what the long ones found, else only titles,
     labels and tags (all texts would take too long)."""
     long = [word for word in words if len(word) >= TRIGRAM]
@@ -54,7 +59,7 @@ def _matching_sqlite(queryset: MemoryQuerySet, words: list[str]) -> MemoryQueryS
         queryset = queryset.filter(pk__in=RawSQL(IN_INDEX, [expression]))  # noqa: S611
     for word in words:
         if word not in long:
-            found = _in_name(word) | Q(pk__in=_tagged_sqlite(word))
+            found = _in_name(word) | Q(pk__in=_tagged_sqlite(word, shelf))
             if long:
                 found |= Q(description__icontains=word) | Q(text__icontains=word)
             queryset = queryset.filter(found)
@@ -77,6 +82,10 @@ def _in_name(word: str) -> Q:
     return Q(title__icontains=word) | Q(label__icontains=word)
 
 
-def _tagged_sqlite(word: str) -> RawSQL:
+def _tagged_sqlite(word: str, shelf: tuple[int, str] | None) -> RawSQL:
     escaped = re.sub(r"([\\%_])", r"\\\1", word)
-    return RawSQL("SELECT memory_id FROM blocks_tag WHERE tag LIKE %s ESCAPE '\\'", [f"%{escaped}%"])
+    sql = TAGGED
+    values: list[Any] = [f"%{escaped}%"]
+    if shelf:
+        sql, values = f"{sql} AND project_id = %s AND shown = %s", [*values, *shelf]
+    return RawSQL(sql, values)  # noqa: S611

@@ -12,8 +12,8 @@ from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 
 from blocks import diff
 from blocks.actions import KEEP_DELETED
-from blocks.models import Memory, SyncState
-from blocks.state import FIELDS, State, state_hash
+from blocks.models import Memory, SyncState, digest_of
+from blocks.state import FIELDS, State
 from memoryhub.models import Direction, Project
 
 NAMES = {"letta": "Letta", "local": "local"}
@@ -181,12 +181,15 @@ def _status(memory: Memory, place: Place, replica: Any, conflict: bool) -> str:
 
 def _at_base(memory: Memory, replica: Any) -> bool:
     """Whether the memory is still what it and the side last agreed on (in the fields that side carries)."""
-    if replica.base_fields is None:
+    fields = replica.base_fields
+    if fields is None or any(getattr(memory, name) != value for name, value in fields.items() if name in FIELDS):
         return False
-    said = {name: getattr(memory, name) for name in replica.base_fields if name in FIELDS}
-    if replica.base_text_id:
-        said["text"] = memory.text
-    return state_hash(said) == str(replica.base_hash)
+    return not replica.base_text_id or _text_digest(memory) == replica.base_text_id
+
+
+def _text_digest(memory: Memory) -> str:
+    """The key of the memory's text; a listing knows it without the text."""
+    return getattr(memory, "text_digest", None) or digest_of(memory.text)
 
 
 @dataclass

@@ -7,30 +7,16 @@ from typing import Any
 
 from django import template
 from django.db.models import Count, Q
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from blocks.forms import join_tags
 from blocks.listing import NO_FILTERS, Filters
 from blocks.models import Memory, SyncState
+from blocks.times import ago
 from memoryhub.models import Project
 
 register = template.Library()
 
-STEPS = ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"), (7 * 86_400, 86_400, "d"))
-
-
-@register.filter
-def ago(moment: datetime | str | None) -> str:
-    """'12 s ago', '5 min ago', '3 h ago', '2 d ago', then the date."""
-    when = parse_datetime(moment) if isinstance(moment, str) else moment
-    if when is None:
-        return "never"
-    seconds = max(0, int((timezone.now() - when).total_seconds()))
-    for below, unit, name in STEPS:
-        if seconds < below:
-            return f"{seconds // unit} {name} ago" if seconds >= 5 else "just now"
-    return timezone.localtime(when).strftime("%-d %b %Y")
+register.filter(ago)
 
 
 @register.filter
@@ -51,15 +37,16 @@ def moment(when: datetime | None) -> dict[str, Any]:
 
 @register.inclusion_tag("_project_nav.html", takes_context=True)
 def project_nav(context: dict[str, Any]) -> dict[str, Any]:
-    """The navigation of the project in the context, with counts."""
+    """The navigation of the project in the context, with counts: `totals` where the page has counted already."""
     project: Project = context["project"]
-    counts = (
-        Memory.objects.live()
-        .filter(project=project)
-        .aggregate(memories=Count("pk"), conflicts=Count("pk", filter=Q(sync_state=SyncState.CONFLICT)))
-    )
+    counts = context.get("totals") or _counts(project)
     match = context["request"].resolver_match
     return {"project": project, "here": match.url_name if match else "", **counts}
+
+
+def _counts(project: Project) -> dict[str, int]:
+    memories = Memory.objects.live().filter(project=project)
+    return memories.aggregate(memories=Count("pk"), conflicts=Count("pk", filter=Q(sync_state=SyncState.CONFLICT)))
 
 
 @register.inclusion_tag("_project_menu.html", takes_context=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django.db.models import Count
 from django.http import HttpResponse
 from django.views.decorators.http import require_safe
 
+from blocks.cells import draw
 from blocks.listing import SHOWN, SORTS, Filters, page
 from blocks.models import Memory, SyncState
 from blocks.standing import places_of, rows_of
@@ -19,25 +22,29 @@ from memoryhub.models import Project
 def memories(request: Request, slug: str) -> HttpResponse:
     project = get_project(request, slug)
     listed, places = page(project, Filters.parse(request.GET)), places_of(project)
+    rows, totals = rows_of(project, listed.items, places), _totals(project, listed.everything)
     context = {
         "project": project,
         "places": places,
         "connected": any(place.kind == "server" for place in places.values()),
         "page": listed,
         "filters": listed.filters,
-        "rows": rows_of(project, listed.items, places),
+        "rows": rows,
+        "drawn_rows": draw(project, rows),
         "sorts": SORTS,
         "shelves": SHOWN,
         "may_edit": may_edit(project),
-        **_waiting(project),
+        "totals": totals,
+        **totals,
     }
     return respond(request, "blocks/memories.html", context, fragment="list")
 
 
-def _waiting(project: Project) -> dict[str, int]:
-    """How much there is to do, over all memories."""
-    counted = Memory.objects.live().filter(project=project).order_by().values_list("sync_state").annotate(Count("pk"))
-    counts = dict(counted)
+def _totals(project: Project, counts: Mapping[str, int] | None) -> dict[str, int]:
+    """How much there is, and to do, over all memories in use. counts: of each state, where they are known."""
+    if counts is None:
+        states = Memory.objects.live().filter(project=project).order_by().values_list("sync_state")
+        counts = dict(states.annotate(Count("pk")))
     return {
         "to_push": counts.get(SyncState.WAITING, 0),
         "to_pull": counts.get(SyncState.CHANGED, 0),

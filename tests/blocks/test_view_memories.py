@@ -38,7 +38,8 @@ def replica(memory, connection, base=None, seen=None, **fields):
         fields[f"{name}_hash"] = state_hash(state)
         fields[f"{name}_text_id"] = digest_of(state["text"])
         fields[f"{name}_fields"] = {k: v for k, v in state.items() if k != "text"}
-    return Replica.objects.create(memory=memory, connection=connection, external_id="block-1", **fields)
+    fields.setdefault("external_id", "block-1")
+    return Replica.objects.create(memory=memory, connection=connection, **fields)
 
 
 def row(client):
@@ -106,6 +107,21 @@ def test_queries_do_not_grow_with_rows(client, memory, letta, editor, django_ass
         Replica.objects.create(memory=replica_of, connection=letta, external_id=str(number))
     with django_assert_max_num_queries(16):
         client.get(PAGE)
+
+
+def test_a_full_page_takes_no_more_queries_than_a_short_one(
+    client, memory, letta, editor, django_assert_max_num_queries
+):
+    """Also where texts differ, or are too long to come with the page."""
+    for number in range(60):
+        text = "long " * 10_000 if number % 5 == 0 else f"text {number}"
+        made = actions.create(memory.project, {"title": f"m{number}", "text": text}, user=editor)
+        seen = {"text": "another"} if number % 5 == 1 else {}
+        replica(made, letta, seen=seen, external_id=str(number))
+    with django_assert_max_num_queries(12):
+        assert client.get(PAGE).text.count("data-row") == 50
+    with django_assert_max_num_queries(13):
+        assert client.get(PAGE, {"q": "m"}).text.count("data-row") == 50
 
 
 def test_search_answers_with_the_list_only(client, memory, editor):
