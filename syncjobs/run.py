@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Iterable
 from uuid import uuid4
 
 from django.utils import timezone
@@ -18,27 +16,16 @@ from memoryhub.secrets import UnreadableSecret
 from syncjobs import leases
 from syncjobs.apply import Batch, Tally
 from syncjobs.digest import write_digest
+from syncjobs.foresee import SHOWN_STEPS, chunked, foresee
 from syncjobs.match import Item
-from syncjobs.models import Intent, RunStatus, SyncRun, zero_counters
+from syncjobs.models import Intent, RunStatus, SyncRun
 from syncjobs.observe import Observation, observe, observe_one
-from syncjobs.plan import NAMES
-from syncjobs.planning import Planner, Work, describe
 from syncjobs.recover import recover
-from syncjobs.sides import OpenSide, check_identity, open_sides
+from syncjobs.sides import OpenSide, look_up_sides
 from syncjobs.twins import is_our_own, remove_twin
 
 logger = logging.getLogger(__name__)
 BATCH = 100  # memories leased, journalled and written together
-BRAKE_SHARE, BRAKE_LEAST = 0.20, 5
-SHOWN_STEPS = 1000
-
-
-T = TypeVar("T")
-
-
-def chunked(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
 
 
 class Busy(Exception):
@@ -212,84 +199,6 @@ class _Runner:
         run.save(update_fields=["status", "counters", "errors", "steps", "finished_at", "phase", "done", "total"])
 
 
-@dataclass
-class Foreseen:
-    """What a run would do. brake: why it would not do it without being asked, '' if it would."""
-
-    counters: dict[str, int] = field(default_factory=zero_counters)
-    steps: list[dict[str, Any]] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-    brake: str = ""
-
-
-def preview(project: Project) -> Foreseen:
-    """What a run would do now. Changes nothing, outside or in the hub, but for the time of the look."""
-    sides = look_up_sides(project, plant=False)
-    observation = observe(project, sides)
-    busy = [item for item in observation.items if not observation.idle(item)]
-    foreseen = foresee(project, observation, busy)
-    foreseen.errors = [f"{side.side}: {side.error or side.partial}" for side in sides if side.error or side.partial]
-    return foreseen
-
-
-def foresee(project: Project, observation: Observation, busy: list[Item]) -> Foreseen:
-    """Plan all busy items without carrying out any."""
-    foreseen, planner = Foreseen(), Planner(project, observation)
-    removals: dict[str, int] = {}
-    unchanged = {item.row.id for item in observation.items if item.row and item.row.live}
-    for part in chunked(busy, 500):
-        for work in planner.load(part):
-            if len(foreseen.steps) < SHOWN_STEPS:
-                foreseen.steps.extend(describe(work))
-            if _count(work, foreseen.counters, removals) and work.memory.pk:
-                unchanged.discard(work.memory.pk)
-    foreseen.counters["unchanged"] = len(unchanged)
-    foreseen.brake = _why_brake(observation, removals)
-    return foreseen
-
-
-STEP_COUNTERS = {"create": "created", "update": "pushed", "delete": "deleted"}
-HOW_COUNTERS = {"pull": "pulled", "merge": "merged", "link": "linked"}
-
-
-def _count(work: Work, counters: dict[str, int], removals: dict[str, int]) -> bool:
-    """Add one plan to what is foreseen; whether it has a step."""
-    names = [STEP_COUNTERS[step.op] for step in work.plan.steps if step.op in STEP_COUNTERS]
-    for side, how in work.plan.taken.items():
-        if side == work.source or how in HOW_COUNTERS:
-            names.append("pulled" if side == work.source else HOW_COUNTERS[how])
-    names += ["archived"] * bool(work.plan.archived_by) + ["conflicts"] * len(work.plan.clashes)
-    for name in names:
-        counters[name] += 1
-    sides = {step.side for step in work.plan.steps if step.op == "delete"}
-    for side in sides | ({work.plan.archived_by} - {""}):
-        removals[side] = removals.get(side, 0) + 1
-    return bool(names)
-
-
-def _why_brake(observation: Observation, removals: dict[str, int]) -> str:
-    held = {side.side: sum(1 for item in observation.items if side.side in item.links) for side in observation.sides}
-    emptied = [side for side in observation.emptied if held[side]]
-    reasons = [f"{NAMES[side]} shows nothing, though {held[side]} memories were there" for side in emptied]
-    for side, count in removals.items():
-        if count > max(BRAKE_LEAST, BRAKE_SHARE * held[side]):
-            reasons.append(f"{count} of the {held[side]} memories in {NAMES[side]} would be deleted or archived")
-    if not reasons:
-        return ""
-    return (
-        f"Stopped at the brake, nothing was changed: {'; '.join(reasons)}. Look at the plan; if that is what you "
-        "want, run it again and allow deletions."
-    )
-
-
-def look_up_sides(project: Project, *, plant: bool = True) -> list[OpenSide]:
-    """The sides of a project with the servers' identities checked; without `plant` none gets one."""
-    sides = open_sides(project)
-    for side in sides:
-        check_identity(side, plant=plant)
-    return sides
-
-
 def sync_memory(pk: int, sides: list[OpenSide], tally: Tally, holder: str) -> bool:
     """Bring one memory in step on all sides now; False when another process is writing it."""
     with leases.held([leases.of_memory(pk)], holder) as got:
@@ -313,6 +222,7 @@ def push(memory_ids: Iterable[int]) -> list[int]:
     for project_id, pks in by_project.items():
         project = Project.objects.select_related("letta_server", "local_store").get(pk=project_id)
         busy += _push_project(project, pks, holder)
+    leases.release(holder)
     return busy
 
 

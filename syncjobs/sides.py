@@ -113,6 +113,14 @@ def _chroma(
     )
 
 
+def look_up_sides(project: Project, *, plant: bool = True) -> list[OpenSide]:
+    """The sides of a project with the servers' identities checked; without `plant` none gets one."""
+    sides = open_sides(project)
+    for side in sides:
+        check_identity(side, plant=plant)
+    return sides
+
+
 def check_identity(side: OpenSide, *, plant: bool = True) -> None:
     """Make sure that the server behind the address is the one that was there; sets `side.error` otherwise.
 

@@ -18,7 +18,7 @@ from memoryhub.http import Request, respond, wants_fragment
 from memoryhub.models import Project, Role
 from memoryhub.secrets import UnreadableSecret
 from syncjobs import overview
-from syncjobs import run as runs
+from syncjobs.foresee import preview
 from syncjobs.models import SyncRun
 from syncjobs.tasks import enqueue_run, has_sides
 
@@ -91,7 +91,7 @@ def sync_preview(request: Request, slug: str) -> HttpResponse:
     project = get_project(request, slug, Role.EDITOR)
     context: dict[str, Any] = {"project": project, "may_edit": True}
     try:
-        foreseen = runs.preview(project)
+        foreseen = preview(project)
         context |= {"plan": foreseen, "sentence": overview.plan_sentence(foreseen.counters)}
     except UnreadableSecret as error:
         context |= {"trouble": str(error)}

@@ -16,6 +16,7 @@ from blocks.stores.base import Write
 from syncjobs import leases
 from syncjobs import run as runs
 from syncjobs.conflicts import resolve
+from syncjobs.foresee import preview
 from syncjobs.models import Intent, Lease, Replica
 from syncjobs.sides import confirm
 from tests.syncjobs.fakes import LETTA, LOCAL, Crash, Fault
@@ -469,7 +470,7 @@ def test_after_a_confirmation_what_is_there_is_linked_again(world: World) -> Non
 def test_a_preview_changes_nothing(world: World) -> None:
     world.create("one")
     world.letta.put("two", slug="planner")
-    foreseen = runs.preview(world.project)
+    foreseen = preview(world.project)
     assert (foreseen.counters["created"], foreseen.counters["pulled"]) == (3, 1)
     assert (world.letta.planted, world.local.planted) == (0, 0)
     assert (world.letta.texts(), world.local.texts()) == (["two"], [])

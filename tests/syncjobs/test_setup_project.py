@@ -43,7 +43,8 @@ def test_only_what_is_named_changes():
     setup("planner", "--letta-url", "http://letta:8283", "--letta-blocks", "label:team/", "--local-project", "web")
     setup("planner", "--name", "Plans")
     project = Project.objects.get(slug="planner")
-    assert project.letta_server and project.letta_server.url == "http://letta:8283"
+    assert project.letta_server is not None
+    assert project.letta_server.url == "http://letta:8283"
     assert (project.letta_rule, project.record_project, project.name) == ("label:team/", "web", "Plans")
     setup("planner", "--letta-url", "builtin")
     project.refresh_from_db()

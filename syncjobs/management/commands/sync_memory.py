@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from memoryhub.models import Project
 from syncjobs import run as runs
 from syncjobs.conflicts import count_open
+from syncjobs.foresee import preview
 from syncjobs.models import COUNTERS, RunStatus, SyncRun, zero_counters
 
 EXIT = {RunStatus.DONE: 0, RunStatus.FAILED: 1, RunStatus.BRAKED: 3, RunStatus.BUSY: 4}
@@ -64,7 +65,7 @@ class Command(BaseCommand):
 
     def _preview(self, project: Project) -> dict[str, Any]:
         began = time.monotonic()
-        foreseen = runs.preview(project)
+        foreseen = preview(project)
         status = RunStatus.FAILED if foreseen.errors else RunStatus.BRAKED if foreseen.brake else RunStatus.DONE
         errors = foreseen.errors + ([foreseen.brake] if foreseen.brake else [])
         seconds = time.monotonic() - began
