@@ -151,7 +151,7 @@ class Page:
     """items: memories with `excerpt`, `text_length` and `text_digest` (the key in `Text`).
 
     Their `text` is loaded up to 20,000 characters, else on access. total: of all pages. everything: counts of each
-    state of all memories in use, where they were counted. next_query, previous_query: '' where there is no such page.
+    state of all memories in use. next_query, previous_query: '' where there is no such page.
     """
 
     filters: Filters
@@ -163,11 +163,11 @@ class Page:
     tags: list[Choice] = field(default_factory=list)
     states: list[Choice] = field(default_factory=list)
     sources: list[Choice] = field(default_factory=list)
-    everything: Counter[str] | None = None
+    everything: Counter[str] = field(default_factory=Counter)
 
 
 def page(project: Project, filters: Filters, size: int = SIZE) -> Page:
-    """The page the filters ask for: three queries."""
+    """The page the filters ask for: three queries, one more for a search."""
     live: MemoryQuerySet = getattr(Memory.objects.filter(project=project), filters.shown)()
     scope = _scope(live, filters, project)
     cells = _cells(scope, pks=filters.narrow)
@@ -189,7 +189,7 @@ def page(project: Project, filters: Filters, size: int = SIZE) -> Page:
         sources=_choices(filters, "source", _sums(cells, filters, "source"))[:TOP],
         states=_states(filters, _sums(cells, filters, "state")),
         tags=_choices(filters, "tag", _tag_counts(project, filters, live, pks)),
-        everything=_sums(cells, NO_FILTERS, "state") if scope is live and filters.shown == "live" else None,
+        everything=_everything(project, cells if scope is live and filters.shown == "live" else None),
     )
 
 
@@ -324,6 +324,13 @@ def _states_of(state: str) -> tuple[str, ...]:
 def _cells(scope: MemoryQuerySet, *, pks: bool) -> list[Cell]:
     grouped = scope.order_by().values_list("kind", "source", "sync_state").annotate(Count("pk"))
     return [Cell(*row) for row in (grouped.annotate(pks=Pks("pk")) if pks else grouped)]
+
+
+def _everything(project: Project, cells: list[Cell] | None) -> Counter[str]:
+    """Counts of each state of all memories in use; their cells, where they are known."""
+    if cells is None:
+        cells = _cells(Memory.objects.filter(project=project).live(), pks=False)  # in the order of an index
+    return _sums(cells, NO_FILTERS, "state")
 
 
 def _sums(cells: list[Cell], filters: Filters, name: str) -> Counter[str]:

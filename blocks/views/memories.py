@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from django.db.models import Count
 from django.http import HttpResponse
 from django.views.decorators.http import require_safe
 
 from blocks.cells import draw
 from blocks.listing import SHOWN, SORTS, Filters, page
-from blocks.models import Memory, SyncState
+from blocks.models import SyncState
 from blocks.standing import places_of, rows_of
 from blocks.views.common import may_edit
 from memoryhub.access import get_project
 from memoryhub.http import Request, respond
-from memoryhub.models import Project
 
 
 @require_safe
 def memories(request: Request, slug: str) -> HttpResponse:
     project = get_project(request, slug)
     listed, places = page(project, Filters.parse(request.GET)), places_of(project)
-    rows, totals = rows_of(project, listed.items, places), _totals(project, listed.everything)
+    rows, totals = rows_of(project, listed.items, places), _totals(listed.everything)
     context = {
         "project": project,
         "places": places,
@@ -40,11 +38,8 @@ def memories(request: Request, slug: str) -> HttpResponse:
     return respond(request, "blocks/memories.html", context, fragment="list")
 
 
-def _totals(project: Project, counts: Mapping[str, int] | None) -> dict[str, int]:
-    """How much there is, and to do, over all memories in use. counts: of each state, where they are known."""
-    if counts is None:
-        states = Memory.objects.live().filter(project=project).order_by().values_list("sync_state")
-        counts = dict(states.annotate(Count("pk")))
+def _totals(counts: Mapping[str, int]) -> dict[str, int]:
+    """How much there is, and to do. counts: of each state of all memories in use."""
     return {
         "to_push": counts.get(SyncState.WAITING, 0),
         "to_pull": counts.get(SyncState.CHANGED, 0),
