@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -150,7 +150,7 @@ class Choice:
 class Page:
     """items: memories with `excerpt`, `text_length` and `text_digest` (the key in `Text`).
 
-    Their `text` is loaded up to 20,000 characters, else on access. total: of all pages. everything: counts of each
+    Their `text` is loaded up to 20,000 characters, else on access. total: of all pages. in_use: counts of each
     state of all memories in use. next_query, previous_query: '' where there is no such page.
     """
 
@@ -163,18 +163,20 @@ class Page:
     tags: list[Choice] = field(default_factory=list)
     states: list[Choice] = field(default_factory=list)
     sources: list[Choice] = field(default_factory=list)
-    everything: Counter[str] = field(default_factory=Counter)
+    in_use: Counter[str] = field(default_factory=Counter)
 
 
 def page(project: Project, filters: Filters, size: int = SIZE) -> Page:
     """The page the filters ask for: three queries, one more for a search."""
-    live: MemoryQuerySet = getattr(Memory.objects.filter(project=project), filters.shown)()
-    scope = _scope(live, filters, project)
-    cells = _cells(scope, pks=filters.narrow)
+    of_project = Memory.objects.filter(project=project)
+    in_use, shelf = of_project.live(), getattr(of_project, filters.shown)()
+    everything = _cells(shelf, pks=filters.narrow)
+    found = _found(shelf, filters, project)
+    cells = everything if found is None else [few for cell in everything if (few := cell.among(found)).count]
     fitting = [cell for cell in cells if cell.fits(filters)]
     pks = list(chain.from_iterable(cell.pks for cell in fitting)) if filters.narrow else None
-    # What a search found need not be looked for again. The rest has indexes, and they also give the order.
-    wanted = live.filter(pk__in=_listed(live, pks)) if filters.q and pks is not None else _narrowed(scope, filters)
+    # What was found need not be looked for again. The other filters have indexes, which also give the order.
+    wanted = _narrowed(shelf, filters) if found is None else shelf.filter(pk__in=_listed(shelf, pks or []))
     items, earlier, later = _slice(wanted, filters, size)
     if not items and filters.cursor:  # what was there has gone
         filters = replace(filters, cursor="", direction="next")
@@ -188,22 +190,22 @@ def page(project: Project, filters: Filters, size: int = SIZE) -> Page:
         kinds=_choices(filters, "kind", _sums(cells, filters, "kind")),
         sources=_choices(filters, "source", _sums(cells, filters, "source"))[:TOP],
         states=_states(filters, _sums(cells, filters, "state")),
-        tags=_choices(filters, "tag", _tag_counts(project, filters, live, pks)),
-        everything=_everything(project, cells if scope is live and filters.shown == "live" else None),
+        tags=_choices(filters, "tag", _tag_counts(project, filters, shelf, pks)),
+        in_use=_sums(everything if filters.shown == "live" else _cells(in_use, pks=False), NO_FILTERS, "state"),
     )
 
 
 # --- What belongs to the page ---------------------------------------------------------------------------
 
 
-def _scope(live: MemoryQuerySet, filters: Filters, project: Project) -> MemoryQuerySet:
-    """The memories that all counts are about: those with all the words and tags."""
-    scope = live
+def _found(shelf: MemoryQuerySet, filters: Filters, project: Project) -> set[int] | None:
+    """The ids of the memories with all the words and tags, which all counts are about; None without any of either."""
+    scope = shelf
     for tag in filters.tag:
         scope = _tagged(scope, project, filters.shown, tag)
     if words_of(filters.q):
         scope = matching(scope, filters.q, (project.pk, filters.shown))
-    return scope
+    return None if scope is shelf else set(scope.aggregate(pks=Pks("pk"))["pks"] or ())
 
 
 def _postgresql(queryset: MemoryQuerySet) -> bool:
@@ -303,7 +305,12 @@ class Cell:
     source: str
     state: str
     count: int
-    pks: Sequence[int] = ()
+    pks: Collection[int] = ()
+
+    def among(self, found: set[int]) -> Cell:
+        """Those of them that were found."""
+        pks = found.intersection(self.pks)
+        return Cell(self.kind, self.source, self.state, len(pks), pks)
 
     def fits(self, filters: Filters, but: str = "") -> bool:
         """Whether these memories pass the filters, all of them or all but one."""
@@ -326,13 +333,6 @@ def _cells(scope: MemoryQuerySet, *, pks: bool) -> list[Cell]:
     return [Cell(*row) for row in (grouped.annotate(pks=Pks("pk")) if pks else grouped)]
 
 
-def _everything(project: Project, cells: list[Cell] | None) -> Counter[str]:
-    """Counts of each state of all memories in use; their cells, where they are known."""
-    if cells is None:
-        cells = _cells(Memory.objects.filter(project=project).live(), pks=False)  # in the order of an index
-    return _sums(cells, NO_FILTERS, "state")
-
-
 def _sums(cells: list[Cell], filters: Filters, name: str) -> Counter[str]:
     """Counts of each value of one filter under all the other filters."""
     sums: Counter[str] = Counter()
@@ -342,21 +342,27 @@ def _sums(cells: list[Cell], filters: Filters, name: str) -> Counter[str]:
     return sums
 
 
-def _tag_counts(project: Project, filters: Filters, live: MemoryQuerySet, pks: list[int] | None) -> Counter[str]:
+def _tag_counts(project: Project, filters: Filters, shelf: MemoryQuerySet, pks: list[int] | None) -> Counter[str]:
     """Counts of the most used tags among the memories of all pages; `pks`: their ids, None for all."""
-    if _postgresql(live):
-        wanted = live if pks is None else live.filter(pk__in=_listed(live, pks))
+    if _postgresql(shelf):
+        wanted = shelf if pks is None else shelf.filter(pk__in=_listed(shelf, pks))
         inner, values = wanted.order_by().values("tags").query.sql_with_params()
-        return _count_tags(live, f"({inner}) memory, jsonb_array_elements_text(memory.tags) tag", values)
+        return _count_tags(shelf, f"({inner}) memory, jsonb_array_elements_text(memory.tags) tag", values)
     if pks is not None and len(pks) <= FEW:  # then their own tags are fewer than all tags of the project
-        listed = _listed(live, pks)
+        listed = _listed(shelf, pks)
         tags = "SELECT each.value AS tag FROM blocks_memory memory, json_each(memory.tags) each"
-        return _count_tags(live, f"({tags} WHERE memory.id IN ({listed.sql}))", listed.params)
-    tags, values = "SELECT tag FROM blocks_tag WHERE project_id = %s AND shown = %s", (project.pk, filters.shown)
-    if pks is not None:
-        listed = _listed(live, pks)
-        tags, values = f"{tags} AND memory_id IN ({listed.sql})", (*values, *listed.params)
-    return _count_tags(live, f"({tags})", values)
+        return _count_tags(shelf, f"({tags} WHERE memory.id IN ({listed.sql}))", listed.params)
+    rows = "blocks_tag WHERE project_id = %s AND shown = %s"
+    if pks is None:
+        return _count_tags(shelf, rows, (project.pk, filters.shown))
+    # For a database it is much work to look every row up in what was found. For Python it is not.
+    found = {str(pk) for pk in pks}
+    sql = f"SELECT tag, group_concat(memory_id) FROM {rows} GROUP BY tag"  # noqa: S608
+    with connections[shelf.db].cursor() as cursor:
+        cursor.execute(sql, (project.pk, filters.shown))
+        counts = {tag: len(found.intersection(each.split(","))) for tag, each in cursor.fetchall()}
+    order = sorted(((tag, count) for tag, count in counts.items() if count), key=lambda item: (-item[1], item[0]))
+    return Counter(dict(order[:TOP]))
 
 
 def _count_tags(queryset: MemoryQuerySet, rows: str, values: Sequence[Any]) -> Counter[str]:

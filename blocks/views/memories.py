@@ -20,7 +20,7 @@ from memoryhub.http import Request, respond
 def memories(request: Request, slug: str) -> HttpResponse:
     project = get_project(request, slug)
     listed, places = page(project, Filters.parse(request.GET)), places_of(project)
-    rows, totals = rows_of(project, listed.items, places), _totals(listed.everything)
+    rows, totals = rows_of(project, listed.items, places), _totals(listed.in_use)
     context = {
         "project": project,
         "places": places,

@@ -12,7 +12,7 @@ from django.http import QueryDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blocks import actions
+from blocks import actions, listing
 from blocks.listing import AT_REST, ATTENTION, SHOWN, SORTS, Choice, Cursor, Filters, page
 from blocks.models import Memory, SyncState
 from blocks.state import complete
@@ -164,6 +164,16 @@ def test_rows_are_light(project: Project, django_assert_num_queries) -> None:
 def test_search_takes_one_more_query(project: Project, django_assert_num_queries) -> None:
     with django_assert_num_queries(4):
         show(project, "q=lorem&tag=a")
+
+
+def test_values_that_a_search_leaves_nothing_of_are_not_offered(project: Project, monkeypatch) -> None:
+    actions.create(project, {"title": "found", "tags": ["a"], "kind": "fix"}, user=None)
+    actions.create(project, {"title": "other", "tags": ["b"], "kind": "error"}, user=None)
+    for few in (listing.FEW, 0):  # tags are counted in one way or the other
+        monkeypatch.setattr(listing, "FEW", few)
+        shown = show(project, "q=found")
+        assert [(each.value, each.count) for each in (*shown.kinds, *shown.tags)] == [("fix", 1), ("a", 1)]
+    assert shown.in_use == {"synced": 2}
 
 
 def test_choices_turn_filters_on_and_off(project: Project) -> None:
