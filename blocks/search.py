@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import string
-from typing import Any
 
 from django.db import connections
 from django.db.models import Q, TextField
@@ -23,6 +22,8 @@ TRIGRAM = 3  # the shortest part of a word SQLite's index finds
 IN_INDEX = "SELECT rowid FROM blocks_search WHERE blocks_search MATCH %s"
 IN_WORDS = "SELECT id FROM blocks_memory WHERE search_words @@ to_tsquery('simple', %s)"
 TAGGED = "SELECT memory_id FROM blocks_tag WHERE tag LIKE %s ESCAPE '\\'"
+NAMED = """
+    SELECT id FROM blocks_memory WHERE project_id = %s AND (title LIKE %s ESCAPE '\\' OR label LIKE %s ESCAPE '\\')"""
 SPACES = str.maketrans(dict.fromkeys(string.punctuation, " "))
 
 
@@ -59,7 +60,7 @@ def _matching_sqlite(queryset: MemoryQuerySet, words: list[str], shelf: tuple[in
         queryset = queryset.filter(pk__in=RawSQL(IN_INDEX, [expression]))  # noqa: S611
     for word in words:
         if word not in long:
-            found = _in_name(word) | Q(pk__in=_tagged_sqlite(word, shelf))
+            found = _named_sqlite(word, shelf) | Q(pk__in=_tagged_sqlite(word, shelf))
             if long:
                 found |= Q(description__icontains=word) | Q(text__icontains=word)
             queryset = queryset.filter(found)
@@ -82,10 +83,18 @@ def _in_name(word: str) -> Q:
     return Q(title__icontains=word) | Q(label__icontains=word)
 
 
+def _named_sqlite(word: str, shelf: tuple[int, str] | None) -> Q:
+    if shelf is None:
+        return _in_name(word)
+    pattern = _pattern(word)  # all of it is in one index: the rows, with their texts, need not be read
+    return Q(pk__in=RawSQL(NAMED, [shelf[0], pattern, pattern]))  # noqa: S611
+
+
 def _tagged_sqlite(word: str, shelf: tuple[int, str] | None) -> RawSQL:
-    escaped = re.sub(r"([\\%_])", r"\\\1", word)
-    sql = TAGGED
-    values: list[Any] = [f"%{escaped}%"]
-    if shelf:
-        sql, values = f"{sql} AND project_id = %s AND shown = %s", [*values, *shelf]
-    return RawSQL(sql, values)  # noqa: S611
+    if shelf is None:
+        return RawSQL(TAGGED, [_pattern(word)])  # noqa: S611
+    return RawSQL(f"{TAGGED} AND project_id = %s AND shown = %s", [_pattern(word), *shelf])  # noqa: S611
+
+
+def _pattern(word: str) -> str:
+    return "%" + re.sub(r"([\\%_])", r"\\\1", word) + "%"

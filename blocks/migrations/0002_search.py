@@ -1,6 +1,7 @@
 """What search and the main page look up, kept up to date by triggers so that bulk writes are covered too.
 
-SQLite: `blocks_search` (FTS5, trigrams), `blocks_tag` (one row a tag of a memory) and an index that covers the counts.
+SQLite: `blocks_search` (FTS5, trigrams), `blocks_tag` (one row a tag of a memory) and indexes that cover the counts and
+the titles and labels.
 PostgreSQL: a column `search_words` that Django does not know, and indexes over it and over the tags.
 
 On SQLite a later migration that makes Django remake `blocks_memory` (AlterField, AddField with a default) drops the
@@ -50,6 +51,8 @@ SQLITE = [
     "DROP INDEX IF EXISTS blocks_memory_counts",
     """CREATE INDEX blocks_memory_counts
         ON blocks_memory(project_id, deleted_at, archived_at, kind, source, sync_state)""",
+    "DROP INDEX IF EXISTS blocks_memory_names",
+    "CREATE INDEX blocks_memory_names ON blocks_memory(project_id, title, label)",
     "DROP TRIGGER IF EXISTS blocks_memory_added",
     f"""CREATE TRIGGER blocks_memory_added AFTER INSERT ON blocks_memory BEGIN
         {ADD_WORDS} {ADD_TAGS} END""",
@@ -70,7 +73,7 @@ SQLITE = [
 ]
 UNDO_SQLITE = [
     *[f"DROP TRIGGER IF EXISTS blocks_memory_{name}" for name in ("added", "removed", "reworded", "retagged")],
-    "DROP INDEX IF EXISTS blocks_memory_counts",
+    *[f"DROP INDEX IF EXISTS blocks_memory_{name}" for name in ("counts", "names")],
     "DROP TABLE IF EXISTS blocks_tag",
     "DROP TABLE IF EXISTS blocks_search",
 ]

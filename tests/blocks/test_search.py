@@ -121,7 +121,9 @@ def test_triggers_survive_all_migrations() -> None:
             "SELECT name FROM sqlite_master WHERE tbl_name = 'blocks_memory' AND type IN ('trigger', 'index')"
         )
         names = {name for (name,) in cursor.fetchall()}
-    assert names >= {f"blocks_memory_{name}" for name in ("added", "removed", "reworded", "retagged", "counts")}
+    assert names >= {
+        f"blocks_memory_{name}" for name in ("added", "removed", "reworded", "retagged", "counts", "names")
+    }
 
 
 @pytest.mark.django_db(transaction=True)
