@@ -70,9 +70,21 @@ def draw(project: Project, rows: Iterable[Row]) -> list[Drawn]:
 
 def _drawn(row: Row, url: str) -> Drawn:
     memory, main, lone = row.memory, row.main, row.lone
+    if _same_change(row.letta, row.local):
+        row.local.shown_change = row.letta.shown_change
     letta, local = (_cell(row, side, main=side is main, lone=lone) for side in row.sides)
     author = f", {clip(memory.author, 40)}" if memory.author else ""
     return Drawn(row, url, clip(str(memory), 140), (letta, local), Moment.of(memory.changed_at), author)
+
+
+def _same_change(one: Standing, other: Standing) -> bool:
+    """Whether both sides show the same change: mostly an edit that waits to be pushed to both."""
+    return (
+        one.status == other.status
+        and one.differs
+        and other.differs
+        and one.replica.seen_text_id == other.replica.seen_text_id
+    )
 
 
 def _cell(row: Row, side: Standing, *, main: bool, lone: bool) -> Cell:
