@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -26,11 +26,15 @@ def chunked(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 @dataclass
 class Foreseen:
-    """What a run would do. brake: why it would not do it without being asked, '' if it would."""
+    """What a run would do. brake: why it would not do it without being asked, '' if it would.
+
+    removals: `side:uuid` of every memory that would be deleted on a side, or archived because it is gone there.
+    """
 
     counters: dict[str, int] = field(default_factory=zero_counters)
     steps: list[dict[str, Any]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    removals: list[str] = field(default_factory=list)
     brake: str = ""
 
 
@@ -44,10 +48,9 @@ def preview(project: Project) -> Foreseen:
     return foreseen
 
 
-def foresee(project: Project, observation: Observation, busy: list[Item]) -> Foreseen:
-    """Plan all busy items without carrying out any."""
+def foresee(project: Project, observation: Observation, busy: list[Item], approved: Collection[str] = ()) -> Foreseen:
+    """Plan all busy items without carrying out any. approved: removals that somebody has looked at and wants."""
     foreseen, planner = Foreseen(), Planner(project, observation)
-    removals: dict[str, int] = {}
     open_rows = Conflict.objects.filter(memory__project=project, closed_at=None)
     open_conflicts = set(open_rows.values_list("memory_id", "connection__side"))
     unchanged = {item.row.id for item in observation.items if item.row and item.row.live}
@@ -55,10 +58,10 @@ def foresee(project: Project, observation: Observation, busy: list[Item]) -> For
         for work in planner.load(part):
             if len(foreseen.steps) < SHOWN_STEPS:
                 foreseen.steps.extend(describe(work))
-            if _count(work, foreseen.counters, removals, open_conflicts) and work.memory.pk:
+            if _count(work, foreseen, open_conflicts) and work.memory.pk:
                 unchanged.discard(work.memory.pk)
     foreseen.counters["unchanged"] = len(unchanged)
-    foreseen.brake = _why_brake(observation, removals)
+    foreseen.brake = _why_brake(observation, [name for name in foreseen.removals if name not in set(approved)])
     return foreseen
 
 
@@ -66,9 +69,7 @@ STEP_COUNTERS = {"create": "created", "update": "pushed", "delete": "deleted"}
 HOW_COUNTERS = {"pull": "pulled", "merge": "merged", "link": "linked"}
 
 
-def _count(
-    work: Work, counters: dict[str, int], removals: dict[str, int], open_conflicts: set[tuple[int, str]]
-) -> bool:
+def _count(work: Work, foreseen: Foreseen, open_conflicts: set[tuple[int, str]]) -> bool:
     """Add one plan to what is foreseen; whether it has a step."""
     names = [STEP_COUNTERS[step.op] for step in work.plan.steps if step.op in STEP_COUNTERS]
     for side, how in work.plan.taken.items():
@@ -77,23 +78,26 @@ def _count(
     names += ["archived"] * bool(work.plan.archived_by)
     names += ["conflicts" for side in work.plan.clashes if (work.memory.pk, side) not in open_conflicts]
     for name in names:
-        counters[name] += 1
+        foreseen.counters[name] += 1
     sides = {step.side for step in work.plan.steps if step.op == "delete"}
-    for side in sides | ({work.plan.archived_by} - {""}):
-        removals[side] = removals.get(side, 0) + 1
+    foreseen.removals += [f"{side}:{work.memory.uuid}" for side in sides | ({work.plan.archived_by} - {""})]
     return bool(names)
 
 
-def _why_brake(observation: Observation, removals: dict[str, int]) -> str:
-    held = {side.side: sum(1 for item in observation.items if side.side in item.links) for side in observation.sides}
-    emptied = [side for side in observation.emptied if held[side]]
-    reasons = [f"{NAMES[side]} shows nothing, though {held[side]} memories were there" for side in emptied]
-    for side, count in removals.items():
-        if count > max(BRAKE_LEAST, BRAKE_SHARE * held[side]):
-            reasons.append(f"{count} of the {held[side]} memories in {NAMES[side]} would be deleted or archived")
+def _why_brake(observation: Observation, removals: list[str]) -> str:
+    """Why a run that does these removals has to be asked for, '' if it has not."""
+    reasons = []
+    for side in observation.sides:
+        name = NAMES[side.side]
+        held = sum(1 for item in observation.items if side.side in item.links)
+        count = sum(1 for removal in removals if removal.startswith(f"{side.side}:"))
+        if side.side in observation.emptied and held and count:
+            reasons.append(f"{name} shows nothing, though {held} memories were there")
+        elif count > max(BRAKE_LEAST, BRAKE_SHARE * held):
+            reasons.append(f"{count} of the {held} memories in {name} would be deleted or archived")
     if not reasons:
         return ""
     return (
-        f"Stopped at the brake, nothing was changed: {'; '.join(reasons)}. Look at the plan; if that is what you "
-        "want, run it again and allow deletions."
+        f"Stopped at the brake, nothing was changed: {'; '.join(reasons)}. Look at the list; if that is what you "
+        "want, approve it."
     )

@@ -78,6 +78,10 @@ class Replica(models.Model):
     hub_hash = models.CharField(max_length=64, blank=True, help_text="`Memory.hash` when both were last in step.")
     version = models.PositiveIntegerField(default=0, help_text="Grows with every change of this row.")
     refused_hash = models.CharField(max_length=64, blank=True, help_text="Of the state the side would not take.")
+    held_since = models.DateTimeField(null=True, help_text="Since when a write waits for an agent at work.")
+    copies = models.PositiveSmallIntegerField(
+        default=0, help_text="Agents' older copies in a row that the next push replaces."
+    )
 
     class Meta:
         constraints: ClassVar = [
@@ -121,6 +125,8 @@ class Intent(models.Model):
     new_hash = models.CharField(max_length=64, blank=True)
     new_fields = models.JSONField(null=True)
     new_text = models.ForeignKey(Text, null=True, on_delete=models.PROTECT, related_name="+")
+    old_text = models.ForeignKey(Text, null=True, on_delete=models.PROTECT, related_name="+")  # that it replaces
+    copies = models.PositiveSmallIntegerField(default=0, help_text="`Replica.copies` when it was sent.")
     outcome = models.CharField(max_length=10, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     closed_at = models.DateTimeField(null=True)
@@ -222,6 +228,10 @@ class SyncRun(models.Model):
     user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     status = models.CharField(max_length=10, choices=RunStatus, default=RunStatus.QUEUED)
     allow_deletions = models.BooleanField(default=False)
+    removals = models.JSONField(default=list, help_text="What the brake stopped: side:uuid of what would go.")
+    approves = models.ForeignKey(
+        "self", null=True, on_delete=models.SET_NULL, related_name="+", help_text="The braked run whose list it may do."
+    )
     stop_asked = models.BooleanField(default=False)
     counters = models.JSONField(default=zero_counters)
     errors = models.JSONField(default=list)  # [{"memory": uuid or "", "side": ..., "title": ..., "error": ...}]

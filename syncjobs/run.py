@@ -14,7 +14,7 @@ from blocks.stores.base import StoreError
 from memoryhub.models import Project
 from memoryhub.secrets import UnreadableSecret
 from syncjobs import leases
-from syncjobs.apply import Batch, Tally
+from syncjobs.apply import Batch
 from syncjobs.digest import write_digest
 from syncjobs.foresee import SHOWN_STEPS, chunked, foresee
 from syncjobs.match import Item
@@ -22,6 +22,7 @@ from syncjobs.models import Intent, RunStatus, SyncRun
 from syncjobs.observe import Observation, observe, observe_one
 from syncjobs.recover import recover
 from syncjobs.sides import OpenSide, look_up_sides
+from syncjobs.tally import Tally
 from syncjobs.twins import is_our_own, remove_twin
 
 logger = logging.getLogger(__name__)
@@ -134,9 +135,10 @@ class _Runner:
             Batch(self.project, observation, items, self.tally, self.holder).run()
 
     def _brake(self, observation: Observation, busy: list[Item]) -> None:
-        foreseen = foresee(self.project, observation, busy)
+        approved = self.sync_run.approves.removals if self.sync_run.approves else ()
+        foreseen = foresee(self.project, observation, busy, approved)
         if foreseen.brake:
-            self.tally.steps = foreseen.steps
+            self.tally.steps, self.sync_run.removals = foreseen.steps, foreseen.removals
             raise Braked(foreseen.brake)
 
     def _twins(self, observation: Observation) -> None:
@@ -196,7 +198,8 @@ class _Runner:
         if run.trigger == "watch" and run.status == RunStatus.DONE and not self.tally.touched and not self.tally.steps:
             run.delete()  # a look that found nothing, every few seconds, is not history
             return
-        run.save(update_fields=["status", "counters", "errors", "steps", "finished_at", "phase", "done", "total"])
+        columns = ["status", "counters", "errors", "steps", "removals", "finished_at", "phase", "done", "total"]
+        run.save(update_fields=columns)
 
 
 def sync_memory(pk: int, sides: list[OpenSide], tally: Tally, holder: str) -> bool:

@@ -29,7 +29,7 @@ def push(memory_ids: list[int]) -> None:
 @task(queue_name="sync")
 def sync(run_id: int) -> None:
     """Carry out a queued run."""
-    queued = SyncRun.objects.select_related("project__letta_server", "project__local_store")
+    queued = SyncRun.objects.select_related("project__letta_server", "project__local_store", "approves")
     run = queued.filter(pk=run_id, status=RunStatus.QUEUED).first()
     if run is None:  # carried out already, or its project is gone
         return
@@ -39,12 +39,22 @@ def sync(run_id: int) -> None:
         sync.using(run_after=timezone.now() + timedelta(seconds=1)).enqueue(run_id)
 
 
-def enqueue_run(project: Project, *, trigger: str, user: User | None = None, allow_deletions: bool = False) -> SyncRun:
-    """Queue a run, or return the one that is queued and not begun."""
-    waiting = SyncRun.objects.filter(project=project, status=RunStatus.QUEUED, allow_deletions=allow_deletions).first()
+def enqueue_run(
+    project: Project,
+    *,
+    trigger: str,
+    user: User | None = None,
+    allow_deletions: bool = False,
+    approves: SyncRun | None = None,
+) -> SyncRun:
+    """Queue a run, or return the one that is queued and not begun. approves: the braked run whose list it may do."""
+    queued = SyncRun.objects.filter(project=project, status=RunStatus.QUEUED)
+    waiting = queued.filter(allow_deletions=allow_deletions, approves=approves).first()
     if waiting:
         return waiting
-    run = SyncRun.objects.create(project=project, trigger=trigger, user=user, allow_deletions=allow_deletions)
+    run = SyncRun.objects.create(
+        project=project, trigger=trigger, user=user, allow_deletions=allow_deletions, approves=approves
+    )
     sync.enqueue(run.pk)
     return run
 

@@ -9,7 +9,7 @@ from syncjobs.views import conflicts, connections, home, status, sync
 of_project = [
     path("sync/", sync.sync, name="sync"),
     path("sync/now/", sync.sync_now, name="sync_now"),
-    path("sync/allow/", sync.sync_allow, name="sync_allow"),
+    path("sync/runs/<int:pk>/allow/", sync.sync_allow, name="sync_allow"),
     path("sync/preview/", sync.sync_preview, name="sync_preview"),
     path("sync/runs/<int:pk>/", sync.run, name="run"),
     path("sync/runs/<int:pk>/stop/", sync.run_stop, name="run_stop"),

@@ -52,13 +52,19 @@ class Watch:
 
     def _revive_runs(self) -> None:
         """Runs whose worker died: recorded as failed, and queued again; queued ones that no task knows: queued."""
-        for run in SyncRun.objects.filter(status=RunStatus.RUNNING).select_related("project", "user"):
+        for run in SyncRun.objects.filter(status=RunStatus.RUNNING).select_related("project", "user", "approves"):
             if not leases.is_held(leases.of_project(run.project_id)) and run.beat_at and _old(run.beat_at, 5):
                 logger.warning("the worker of a sync of %s died: queued again", run.project.slug)
                 run.errors = [*run.errors, {"memory": "", "title": "", "side": "", "error": DIED}]
                 run.status, run.finished_at = RunStatus.FAILED, timezone.now()
                 run.save(update_fields=["status", "errors", "finished_at"])
-                enqueue_run(run.project, trigger=run.trigger, user=run.user, allow_deletions=run.allow_deletions)
+                enqueue_run(
+                    run.project,
+                    trigger=run.trigger,
+                    user=run.user,
+                    allow_deletions=run.allow_deletions,
+                    approves=run.approves,
+                )
         for run in SyncRun.objects.filter(status=RunStatus.QUEUED):
             queued = DBTaskResult.objects.filter(status="READY", args_kwargs={"args": [run.pk], "kwargs": {}})
             if _old(run.created_at, 30) and not queued.exists():

@@ -84,7 +84,7 @@ ROWS = {
     "memory_restore_revision": Row(NOBODY, EDITOR, args=("slug", "uuid", "number")),
     "sync": Row(VIEWER),
     "sync_now": Row(NOBODY, EDITOR),
-    "sync_allow": Row(NOBODY, OWNER),
+    "sync_allow": Row(NOBODY, OWNER, args=("slug", "braked")),
     "sync_preview": Row(EDITOR),
     "run": Row(VIEWER, args=("slug", "run")),
     "run_stop": Row(NOBODY, EDITOR, args=("slug", "run")),
@@ -154,6 +154,7 @@ def about(world: World, cast: dict[str, User | None]) -> dict[str, Any]:
         "connection": connection.pk,
         "conflict": conflict.pk,
         "run": SyncRun.objects.create(project=project, trigger="button", status=RunStatus.RUNNING).pk,
+        "braked": SyncRun.objects.create(project=project, trigger="button", status=RunStatus.BRAKED).pk,
         "uidb64": "MQ",
         "token": "x-y",
     }

@@ -19,7 +19,7 @@ from memoryhub.models import Project, Role
 from memoryhub.secrets import UnreadableSecret
 from syncjobs import overview
 from syncjobs.foresee import preview
-from syncjobs.models import SyncRun
+from syncjobs.models import RunStatus, SyncRun
 from syncjobs.tasks import enqueue_run, has_sides
 
 ON_PAGE = 20
@@ -71,16 +71,18 @@ def sync_now(request: Request, slug: str) -> HttpResponse:
 
 
 @require_POST
-def sync_allow(request: Request, slug: str) -> HttpResponse:
+def sync_allow(request: Request, slug: str, pk: int) -> HttpResponse:
+    """Approve the list of a braked run: what is on it may go, and nothing else."""
     project = get_project(request, slug, Role.OWNER)
-    return _queue(request, project, allow_deletions=True)
+    braked = get_object_or_404(project.runs, pk=pk, status=RunStatus.BRAKED)
+    return _queue(request, project, approves=braked)
 
 
-def _queue(request: Request, project: Project, *, allow_deletions: bool = False) -> HttpResponse:
+def _queue(request: Request, project: Project, *, approves: SyncRun | None = None) -> HttpResponse:
     if project.archived_at:
         messages.warning(request, "This project is archived; it is synced again once an owner brings it back.")
     elif has_sides(project):
-        enqueue_run(project, trigger="button", user=request.user, allow_deletions=allow_deletions)
+        enqueue_run(project, trigger="button", user=request.user, approves=approves)
     else:
         messages.warning(request, "There is nothing to keep in step: no server is connected, or both sides are off.")
     return redirect("sync", project.slug)

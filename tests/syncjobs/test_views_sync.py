@@ -122,17 +122,18 @@ def brake(world: World) -> SyncRun:
     return run
 
 
-def test_a_braked_run_shows_what_it_would_do_and_owners_allow_it(client: Client, maria: User, world: World) -> None:
+def test_a_braked_run_shows_its_list_and_owners_approve_exactly_that(client: Client, maria: User, world: World) -> None:
     run = brake(world)
     page = client.get(url("run", run.pk)).text
     assert "archive in the hub" in page
     assert "What it would do" in page
-    assert url("sync_allow") not in page
-    assert client.post(url("sync_allow")).status_code == 403
+    assert url("sync_allow", run.pk) not in page
+    assert client.post(url("sync_allow", run.pk)).status_code == 403
     client.force_login(person("olga", world.project, Role.OWNER))
-    assert url("sync_allow") in client.get(url()).text
-    client.post(url("sync_allow"))
-    assert SyncRun.objects.get(status=RunStatus.QUEUED).allow_deletions
+    assert url("sync_allow", run.pk) in client.get(url()).text
+    client.post(url("sync_allow", run.pk))
+    queued = SyncRun.objects.get(status=RunStatus.QUEUED)
+    assert (queued.approves, queued.allow_deletions) == (run, False)
 
 
 def test_a_run_tells_each_failure(client: Client, maria: User, world: World) -> None:

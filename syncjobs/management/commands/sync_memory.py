@@ -33,12 +33,14 @@ class Command(BaseCommand):
         )
         parser.add_argument("--dry-run", action="store_true", help="show what would be done, change nothing")
         parser.add_argument("--allow-deletions", action="store_true", help="do what the brake would stop")
+        parser.add_argument("--approve", type=int, metavar="RUN", help="do exactly the list that this run stopped at")
         parser.add_argument("--no-wait", action="store_true", help="do not wait for a run that is under way")
         parser.add_argument("--json", action="store_true", help="print a list with one object a project")
 
     def handle(self, **options: Any) -> None:
         projects = self._projects(options["project"])
-        results = [self._one(project, options) for project in projects]
+        approved = self._approved(options, projects)
+        results = [self._one(project, options, approved) for project in projects]
         if options["json"]:
             self.stdout.write(json.dumps(results, indent=2))
         for status in WORST_FIRST:
@@ -57,8 +59,18 @@ class Command(BaseCommand):
             )
         return [found[slug] for slug in dict.fromkeys(slugs)]
 
-    def _one(self, project: Project, options: dict[str, Any]) -> dict[str, Any]:
-        result = self._preview(project) if options["dry_run"] else self._run(project, options)
+    @staticmethod
+    def _approved(options: dict[str, Any], projects: list[Project]) -> SyncRun | None:
+        if options["approve"] is None:
+            return None
+        run = SyncRun.objects.filter(pk=options["approve"], status=RunStatus.BRAKED).first()
+        if run is None or [run.project] != projects:
+            why = f"There is no run {options['approve']} that stopped at the brake in the project named by --project."
+            raise CommandError(why, returncode=2)
+        return run
+
+    def _one(self, project: Project, options: dict[str, Any], approved: SyncRun | None) -> dict[str, Any]:
+        result = self._preview(project) if options["dry_run"] else self._run(project, options, approved)
         if not options["json"]:
             self._show(result, options["verbosity"])
         return {key: value for key, value in result.items() if not key.startswith("_")}
@@ -71,8 +83,9 @@ class Command(BaseCommand):
         seconds = time.monotonic() - began
         return self._result(project, status, foreseen.counters, errors, seconds, foreseen.steps)
 
-    def _run(self, project: Project, options: dict[str, Any]) -> dict[str, Any]:
-        run = SyncRun(project=project, trigger="command", allow_deletions=options["allow_deletions"])
+    def _run(self, project: Project, options: dict[str, Any], approved: SyncRun | None) -> dict[str, Any]:
+        allow = options["allow_deletions"]
+        run = SyncRun(project=project, trigger="command", allow_deletions=allow, approves=approved)
         patience = time.monotonic() + (0 if options["no_wait"] else PATIENCE)
         while True:
             try:
@@ -83,6 +96,10 @@ class Command(BaseCommand):
                 time.sleep(0.5)
             else:
                 errors = [_sentence(error) for error in run.errors]
+                if run.status == RunStatus.BRAKED:
+                    errors.append(
+                        f"See the list with -v 2; --project {project.slug} --approve {run.pk} does exactly it."
+                    )
                 return self._result(project, run.status, run.counters, errors, run.seconds or 0.0, run.steps)
 
     @staticmethod

@@ -1,0 +1,92 @@
+"""The brake, and approving exactly the list a run stopped at."""
+
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from blocks.models import Memory
+from syncjobs.models import RunStatus, SyncRun
+from tests.syncjobs.world import World
+
+pytestmark = pytest.mark.django_db
+
+
+def vanish(world: World, texts: set[str]) -> None:
+    """Delete the blocks of some memories on the server."""
+    for id in [id for id, thing in world.letta.things.items() if thing.state["text"] in texts]:
+        del world.letta.things[id]
+
+
+@pytest.fixture
+def braked(world: World) -> SyncRun:
+    """A run that stopped: 8 of 20 blocks are gone."""
+    for number in range(20):
+        world.create(f"memory {number}")
+    world.synced()
+    vanish(world, {f"memory {number}" for number in range(8)})
+    run = world.run()
+    assert run.status == RunStatus.BRAKED
+    return run
+
+
+def archived() -> set[str]:
+    return set(Memory.objects.archived().values_list("text", flat=True))
+
+
+def sync(*arguments: str) -> tuple[int, dict[str, Any]]:
+    out, code = StringIO(), 0
+    try:
+        call_command("sync_memory", "--json", *arguments, stdout=out)
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    return code, json.loads(out.getvalue())[0]
+
+
+def test_a_braked_run_keeps_its_list_and_changes_nothing(world: World, braked: SyncRun):
+    assert archived() == set()
+    assert len(world.local.things) == 20
+    letta = {name for name in braked.removals if name.startswith("letta:")}
+    assert len(letta) == 8
+
+
+def test_what_is_on_the_list_may_go(world: World, braked: SyncRun):
+    assert world.run(approves=braked).status == RunStatus.DONE
+    assert archived() == {f"memory {number}" for number in range(8)}
+    assert len(world.local.things) == 12
+
+
+def test_more_than_the_list_stops_again_with_a_new_list(world: World, braked: SyncRun):
+    vanish(world, {f"memory {number}" for number in range(8, 16)})
+    again = world.run(approves=braked)
+    assert (again.status, archived()) == (RunStatus.BRAKED, set())
+    assert set(again.removals) > set(braked.removals)
+    assert world.run(approves=again).status == RunStatus.DONE
+    assert len(archived()) == 16
+
+
+def test_an_emptied_side_can_be_approved(world: World, braked: SyncRun):
+    world.letta.things.clear()
+    emptied = world.run(approves=braked)
+    assert "shows nothing" in emptied.errors[-1]["error"]
+    assert world.run(approves=emptied).status == RunStatus.DONE
+    assert len(archived()) == 20
+
+
+def test_the_command_approves_by_number(world: World, braked: SyncRun):
+    code, result = sync("--project", world.project.slug)
+    latest = SyncRun.objects.first()
+    assert (code, latest is not None) == (3, True)
+    assert f"--approve {latest.pk}" in result["errors"][-1]
+    code, result = sync("--project", world.project.slug, "--approve", str(latest.pk))
+    assert (code, result["archived"], result["deleted"]) == (0, 8, 8)
+
+
+def test_only_a_braked_run_of_that_project_can_be_approved(world: World, braked: SyncRun):
+    with pytest.raises(CommandError, match="no run"):
+        sync("--project", world.project.slug, "--approve", "4711")
+    another = World("another", share=world)
+    with pytest.raises(CommandError, match="no run"):
+        sync("--project", another.project.slug, "--approve", str(braked.pk))
