@@ -37,6 +37,7 @@ CHROMA_OWN_URL = f"http://127.0.0.1:{CHROMA_PORT}"
 CHROMA_URL = env.url("CHROMA_URL", CHROMA_OWN_URL)
 CHROMA_OWN = CHROMA_OWN_URL == CHROMA_URL  # whether `make run` starts that server
 STORE_TIMEOUT = env.seconds("STORE_TIMEOUT", 15.0)  # for one call to a Letta or Chroma server
+AGENT_PATIENCE = env.seconds("AGENT_PATIENCE", 60.0)  # that a write waits for an agent which is at work with the block
 os.environ["ANONYMIZED_TELEMETRY"] = "False"  # chromadb takes it from nowhere else
 
 # --- Django ---------------------------------------------------------------------------------------------

@@ -6,55 +6,29 @@ Callers hold the leases of the memories.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
 from django.db import transaction
-from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from blocks.actions import Change, record
-from blocks.models import Memory, Origin, SyncState, Text, digest_of
+from blocks.models import Origin, SyncState, Text, digest_of
 from blocks.state import State, state_hash
 from blocks.stores.base import Outcome, StoreError, Write
 from memoryhub.bulk import update_rows
 from memoryhub.models import Project
 from syncjobs import leases
+from syncjobs.agents import Agents, ask_about
 from syncjobs.conflicts import close_moot, open_conflict
 from syncjobs.match import Item
-from syncjobs.models import Conflict, Intent, Replica, zero_counters
+from syncjobs.models import Conflict, Intent, Replica
 from syncjobs.observe import Observation
 from syncjobs.plan import NAMES, Plan, Seen, Step
 from syncjobs.planning import Planner, Work, describe, restrict, written_at
-from syncjobs.replicas import agree, forget, save_replicas, see
+from syncjobs.replicas import agree, forget, hold, save_replicas, see
 from syncjobs.sides import OpenSide
-
-
-@dataclass
-class Tally:
-    """What a run did so far. again: memories that changed on a side right before they were to be written."""
-
-    counters: dict[str, int] = field(default_factory=zero_counters)
-    errors: list[dict[str, str]] = field(default_factory=list)
-    steps: list[dict[str, Any]] = field(default_factory=list)
-    again: set[int] = field(default_factory=set)
-    touched: set[int] = field(default_factory=set)  # memories that had a step
-
-    def fail(self, memory: Memory | None, side: str, error: str) -> None:
-        self.counters["failed"] += 1
-        self.errors.append(
-            {
-                "memory": str(memory.uuid) if memory else "",
-                "title": str(memory) if memory else "",
-                "side": side,
-                "error": error,
-            }
-        )
-
-    def count(self, name: str, memory: Memory) -> None:
-        self.counters[name] += 1
-        self.touched.add(memory.pk)
+from syncjobs.tally import Tally, close_intents, show_states
 
 
 class Batch:
@@ -70,10 +44,12 @@ class Batch:
         self.sides = {side.side: side for side in observation.sides}
         self.items = list(items)
         self.works: list[Work] = []
+        self.agents = Agents()
 
     def run(self) -> None:
+        self.agents = ask_about(self.items, self.observation)
         with transaction.atomic():
-            planner = Planner(self.project, self.observation)
+            planner = Planner(self.project, self.observation, self.agents)
             self.works = planner.load(self.items, lock=True)
             self.tally.again |= planner.again
             self._commit_hub()
@@ -91,10 +67,10 @@ class Batch:
         changes = {id(work): change for work in self.works if (change := self._change(work))}
         record(list(changes.values()))
         self._tell(work for work in self.works if id(work) not in changes)
+        self._save_replicas()
         for work in self.works:
             self._count_hub(work)
             self._note(work)
-        self._save_replicas()
         self._save_conflicts()
         self._prepare_writes()
 
@@ -227,17 +203,30 @@ class Batch:
             replica = Replica(memory=work.memory, connection=side.connection, status="absent")
             work.replicas[side.side] = replica
         if seen is Seen.THERE and snapshot:
-            refused = replica.refused_hash, replica.reason
+            refused, held_since = (replica.refused_hash, replica.reason), replica.held_since
             see(replica, snapshot, work.memory, side)
+            self._compare_with_copy(work, side, replica)
             if stepped and refused[0] == state_hash(restrict(work.plan.state, side.store.fields)):
                 replica.status, (replica.refused_hash, replica.reason) = "refused", refused
             if side.side in work.plan.rebase:
                 agree(replica, snapshot.state)
+            agent = self.agents.at_work.get((side.side, snapshot.id))
+            replica.copies = replica.copies if stepped else 0
+            if stepped and agent and hold(replica, agent, held_since):
+                work.waits.add(side.side)
         elif seen is Seen.GONE:
             forget(replica)
         elif seen is Seen.UNKNOWN:
             self._unknown(work, side, replica)
         return replica
+
+    @staticmethod
+    def _compare_with_copy(work: Work, side: OpenSide, replica: Replica) -> None:
+        """From now on the text an agent's copy was made from is the base: that needs to be found out only once."""
+        copy, base = work.copies.get(side.side), replica.base
+        if copy and base and not copy.disputed:
+            agree(replica, {**base, "text": copy.text})
+            replica.copies = copy.times
 
     def _unknown(self, work: Work, side: OpenSide, replica: Replica) -> None:
         reasons = {s.id: s.problem for s in self.observation.problems.get(side.side, ())}
@@ -273,6 +262,9 @@ class Batch:
 
     def _intend(self, work: Work, step: Step) -> Intent | None:
         side, replica = self.sides[step.side], work.replicas[step.side]
+        if step.side in work.waits:
+            work.settled = False
+            return None
         state = {} if step.op == "delete" else restrict(work.plan.state, side.store.fields)
         wanted = state_hash(state)
         if step.op in ("create", "update") and replica.refused_hash == wanted:
@@ -297,6 +289,8 @@ class Batch:
             new_hash=wanted,
             new_fields={k: v for k, v in state.items() if k != "text"} or None,
             new_text_id=digest_of(state["text"]) if "text" in state else None,
+            old_text_id=digest_of(seen.state["text"]) if seen and "text" in seen.state else None,
+            copies=replica.copies,
         )
         return intent
 
@@ -346,6 +340,7 @@ class Batch:
         if outcome.snapshot:
             see(replica, outcome.snapshot, work.memory, side, text_kept=outcome.write.state.get("text"))
         agree(replica, outcome.write.state)
+        replica.copies = 0
         name = {"create": "created", "update": "pushed"}.get(outcome.write.op)
         if name:
             self.tally.count(name, work.memory)
@@ -381,30 +376,3 @@ class Batch:
 
 def why_archived(result: Plan) -> str:
     return f"deleted in {NAMES[result.archived_by]}"
-
-
-def close_intents(intents: Iterable[Intent]) -> None:
-    """Record the outcomes that intents have by now."""
-    by_outcome: dict[str, list[int]] = {}
-    for intent in intents:
-        if intent.outcome:
-            by_outcome.setdefault(intent.outcome, []).append(intent.pk)
-    for outcome, pks in by_outcome.items():
-        Intent.objects.filter(pk__in=pks).update(outcome=outcome, closed_at=timezone.now())
-
-
-def show_states(standings: list[tuple[Memory, SyncState]]) -> None:
-    """Show how memories stand, except those that somebody edited since they were planned. Call in a transaction."""
-    ids = [memory.pk for memory, _ in standings]
-    numbers = dict(Memory.objects.select_for_update().filter(pk__in=ids).values_list("pk", "number"))
-    in_conflict = set(Conflict.objects.filter(memory_id__in=ids, closed_at=None).values_list("memory_id", flat=True))
-    by_state: dict[SyncState, list[int]] = {}
-    for memory, state in standings:
-        if numbers.get(memory.pk) == memory.number:
-            by_state.setdefault(SyncState.CONFLICT if memory.pk in in_conflict else state, []).append(memory.pk)
-    for state, pks in by_state.items():
-        rows = Memory.objects.filter(pk__in=pks)
-        if state == SyncState.WAITING:
-            rows.update(sync_state=state, waiting_since=Coalesce("waiting_since", Now()))
-        else:
-            rows.update(sync_state=state, waiting_since=None)

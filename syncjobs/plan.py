@@ -48,6 +48,7 @@ class View:
 
     base: the state this side and the hub last agreed on (None: never). fields: what this side can carry. two_way,
     reads, writes: the direction. marked: it carries our mark. sharing: only shared memories may be here (Letta).
+    disputed: fields that each has overwritten for the other in turn, so that a difference is a conflict.
     """
 
     side: str
@@ -59,6 +60,7 @@ class View:
     writes: bool = True  # changes in the hub go there
     marked: bool = True
     sharing: bool = False
+    disputed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,8 @@ def _merge_in(hub: Hub, view: View, changed: list[str], result: Plan) -> bool:
 
 def _merged(hub: Hub, view: View, name: str, ours: Any) -> Any:
     theirs = view.state[name]
+    if name in view.disputed:
+        return ours if ours == theirs else CLASH
     if view.base is not None:
         return merge_field(name, view.base.get(name, ours), ours, theirs)
     if name in hub.unsaid and ours == hub.state[name]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from blocks.models import Memory
 from blocks.state import FIELDS, State, complete
 from blocks.stores.base import Write
 from memoryhub.models import Project
+from syncjobs.agents import Agents, Copy
 from syncjobs.match import Item
 from syncjobs.models import Conflict, Intent, Replica
 from syncjobs.observe import Observation
@@ -35,6 +36,8 @@ class Work:
     writes: dict[str, Write] = field(default_factory=dict)
     intents: dict[str, Intent] = field(default_factory=dict)
     conflicts: dict[str, Conflict] = field(default_factory=dict)  # the open ones, by side
+    copies: dict[str, Copy] = field(default_factory=dict)  # by side: it shows an agent's older copy
+    waits: set[str] = field(default_factory=set)  # sides that are not written yet: an agent is at work
     rewritten: bool = False  # other states were recorded just now, so that the planned one has to be recorded again
     settled: bool = True  # every side is as it should be
 
@@ -46,8 +49,8 @@ class Work:
 class Planner:
     """Plans memories of one project. again: memories whose replica was written since it was looked at."""
 
-    def __init__(self, project: Project, observation: Observation) -> None:
-        self.project, self.observation = project, observation
+    def __init__(self, project: Project, observation: Observation, agents: Agents | None = None) -> None:
+        self.project, self.observation, self.agents = project, observation, agents or Agents()
         self.again: set[int] = set()
         self.taken_labels: set[str] | None = None
 
@@ -85,7 +88,10 @@ class Planner:
             return None
         memory.project = self.project
         hub = Hub(memory.state, memory.live, memory.shared)
-        return Work(item, memory, replicas, plan(hub, self._views(item, memory, replicas)))
+        seen = {side: self.agents.copies.get((side, snapshot.id)) for side, snapshot in item.seen.items()}
+        copies = {side: copy for side, copy in seen.items() if copy}
+        views = [from_copy(view, copies.get(view.side)) for view in self._views(item, memory, replicas)]
+        return Work(item, memory, replicas, plan(hub, views), copies=copies)
 
     def _fresh(self, item: Item) -> Work | None:
         source = next((s for s in self.observation.sides if s.side in item.seen and s.reads), None)
@@ -151,6 +157,15 @@ def view_of(side: OpenSide, item: Item, memory: Memory, replica: Replica | None,
     )
 
 
+def from_copy(view: View, copy: Copy | None) -> View:
+    """A view of what an agent made from an older text: that one is what the agent and the hub last agreed on."""
+    if copy is None or view.base is None:
+        return view
+    if copy.disputed:
+        return replace(view, disputed=frozenset({"text"}))
+    return replace(view, base={**view.base, "text": copy.text})
+
+
 def describe(work: Work) -> list[dict[str, Any]]:
     """The steps of one memory in words, for the plan on the Sync page."""
     result = work.plan
@@ -168,8 +183,16 @@ def describe(work: Work) -> list[dict[str, Any]]:
         {**base, "op": "conflict", "side": side, "why": "changed in the hub and on the side: " + ", ".join(names)}
         for side, names in result.clashes.items()
     ]
-    rows += [{**base, "op": step.op, "side": step.side, "why": step.why} for step in result.steps]
+    rows += [
+        {**base, "op": step.op, "side": step.side, "why": step.why + _whose(work.copies.get(step.side))}
+        for step in result.steps
+        if step.side not in work.waits
+    ]
     return rows
+
+
+def _whose(copy: Copy | None) -> str:
+    return f"; the agent {copy.agent} had written an older text back" if copy else ""
 
 
 WHY = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 
 from blocks.models import Memory, Text, digest_of
@@ -36,7 +38,7 @@ def see(replica: Replica, snapshot: Snapshot, memory: Memory, side: OpenSide, te
     replica.chunks = snapshot.chunks
     replica.marked = is_marked(snapshot, memory, side)
     replica.keep = snapshot.keep
-    replica.status, replica.reason, replica.refused_hash = "ok", "", ""
+    replica.status, replica.reason, replica.refused_hash, replica.held_since = "ok", "", "", None
 
 
 def agree(replica: Replica, state: State) -> None:
@@ -53,10 +55,22 @@ def agree(replica: Replica, state: State) -> None:
 def forget(replica: Replica, keep: dict[str, Any] | None = None) -> None:
     """Note that there is nothing any more; `keep` is what would bring it back."""
     replica.keep = {**replica.keep, **(keep or {}), "id": replica.external_id}
-    replica.external_id, replica.status, replica.reason = "", "absent", ""
+    replica.external_id, replica.status, replica.reason, replica.held_since = "", "absent", "", None
     replica.base_fields, replica.base_text_id, replica.base_hash, replica.hub_hash = None, None, "", ""
     replica.seen_fields, replica.seen_text_id, replica.seen_hash = None, None, ""
     replica.marked = False
+
+
+def hold(replica: Replica, agent: str, since: datetime | None) -> bool:
+    """Whether a write has to wait for an agent at work, which is noted. since: when that began, None: now.
+
+    After a set time it waits no longer; what the agent then overwrites is written again.
+    """
+    replica.held_since = since or timezone.now()
+    if timezone.now() - replica.held_since >= timedelta(seconds=settings.AGENT_PATIENCE):
+        return False
+    replica.reason = f"waiting for agent {agent}"
+    return True
 
 
 def save_replicas(replicas: list[Replica]) -> None:

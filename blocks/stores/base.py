@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
@@ -149,3 +150,11 @@ class Store(Protocol):
 
     def adopt(self, id: str) -> None:
         """Put an item of `others` into this store's project (the project mark, nothing else)."""
+
+    def agents_at_work(self, ids: Sequence[str]) -> dict[str, str]:
+        """Of these items those that an agent sees which is at work, each with its name: what it read before a write of
+        ours it may write back after it. Empty where there are no agents."""
+
+    def agent_turn(self, id: str, begun_by: datetime, going_on_at: datetime) -> str:
+        """The name of an agent that sees an item and was at work from `begun_by` or before until `going_on_at` or
+        after, '' if there was none."""

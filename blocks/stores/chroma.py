@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -242,6 +243,12 @@ class ChromaStore:
         for row in document.rows:
             row.meta = {"project_name": self.project}
         rows.update(document.rows)
+
+    def agents_at_work(self, ids: Sequence[str]) -> dict[str, str]:
+        return {}
+
+    def agent_turn(self, id: str, begun_by: datetime, going_on_at: datetime) -> str:
+        return ""
 
 
 HELP = {

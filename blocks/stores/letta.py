@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
 from blocks.state import FIELDS
 from blocks.stores import letta_digest, letta_server
 from blocks.stores.base import Look, Outcome, Probe, Snapshot, StoreError, Write
+from blocks.stores.letta_agents import Agents
 from blocks.stores.letta_blocks import MEMORY, Scope, is_private, read_block, tags_of
 from blocks.stores.letta_calls import THREADS, CallError, Calls, block_path
 from blocks.stores.letta_list import Listing
@@ -35,6 +37,7 @@ class LettaStore:
         self.scope = Scope(slug, rule)
         self._hub_id = hub_id
         self._calls = Calls(url=url, api_key=api_key, timeout=timeout)
+        self._agents = Agents(self._calls)
 
     def __repr__(self) -> str:
         return f"<LettaStore {self.slug} at {self._calls.shown_url}>"
@@ -122,13 +125,11 @@ class LettaStore:
         """The agents a block is attached to, as `id` and `name`."""
         return [{"id": agent["id"], "name": str(agent.get("name", ""))} for agent in self._calls.agents(block_id)]
 
-    def busy(self, block_id: str) -> bool:
-        """Whether an agent with this block is at work: at its end it writes its own copy over any edit made now."""
-        runs = (
-            self._calls.call("get", "/v1/runs/", query={"agent_id": agent["id"], "active": "true", "limit": 1})
-            for agent in self._calls.agents(block_id)
-        )
-        return any(runs)
+    def agents_at_work(self, ids: Sequence[str]) -> dict[str, str]:
+        return self._agents.at_work(ids)
+
+    def agent_turn(self, id: str, begun_by: datetime, going_on_at: datetime) -> str:
+        return self._agents.had_turn(id, begun_by, going_on_at)
 
     def read_digest(self, slug: str) -> tuple[str | None, int]:
         """A project's digest (None: there is none yet) and how many characters it may have.

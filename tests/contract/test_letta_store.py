@@ -493,21 +493,6 @@ def attach(server: Server, agent: str, block: str) -> None:
     assert raw(server.url, "PATCH", f"/v1/agents/{agent}/core-memory/blocks/attach/{block}", {})[0] == 200
 
 
-def test_a_block_is_busy_while_a_run_of_its_agent_is(store: LettaStore, server: Server) -> None:
-    id = create(store).snapshot.id
-    assert not store.busy(id)
-
-    agent = server.agent(id)
-
-    assert not store.busy(id)
-    # A message to an agent without a real model: its run is made, and fails half a second later.
-    status, run = raw(server.url, "POST", f"/v1/agents/{agent}/messages/async", {"input": "hello"})
-    assert status == 200
-    seen = store.busy(id)
-    after = raw(server.url, "GET", f"/v1/runs/{run['id']}")[1]["status"]
-    assert seen or after not in ("created", "running")
-
-
 # The server behind the address
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import count
 from typing import Any, Literal
 from uuid import UUID
+
+from django.utils import timezone
 
 from blocks.state import DEFAULT_LIMIT, FIELDS, State, complete, state_hash
 from blocks.stores.base import Look, Outcome, Probe, Snapshot, StoreError, Write
@@ -43,6 +46,16 @@ class Thing:
     foreign: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass
+class Turn:
+    """An agent's turn; not ended: it is at work. copies: what it read, until it writes."""
+
+    agent: str
+    begun: datetime
+    copies: dict[str, str]
+    ended: datetime | None = None
+
+
 class Server:
     """What stands behind an address: its items, and what will go wrong."""
 
@@ -60,6 +73,9 @@ class Server:
         self.before_write: Callable[[Write], None] = lambda write: None
         self.on_loss: Callable[[Thing], None] = lambda thing: None  # its state is about to be replaced or removed
         self.attached: dict[str, list[str]] = {}
+        self.turns: list[Turn] = []
+        self.turns_fail = False
+        self.asked = 0  # questions about agents
         self.digests: dict[str, str] = {}
         self.digest_limit = DEFAULT_LIMIT
         self.written: list[Write] = []
@@ -96,6 +112,19 @@ class Server:
         twin = replace(thing, id=f"{self.side}-{next(self.numbers)}", state=dict(thing.state))
         self.things[twin.id] = twin
         return twin
+
+    def begin_turn(self, agent: str) -> Turn:
+        """An agent begins its turn: it reads what is attached to it."""
+        mine = [id for id, agents in self.attached.items() if agent in agents and id in self.things]
+        turn = Turn(agent, timezone.now(), {id: self.things[id].state["text"] for id in mine})
+        self.turns.append(turn)
+        return turn
+
+    def end_turn(self, turn: Turn, **texts: str) -> None:
+        """The turn ends: what the agent read, or else wrote, is there again. texts: by id, dashes as underscores."""
+        for id, text in turn.copies.items():
+            self.edit(id, text=texts.get(id.replace("-", "_"), text))
+        turn.ended = timezone.now()
 
     def deliver(self) -> None:
         """What was under way arrives after all."""
@@ -179,6 +208,24 @@ class FakeStore:
 
     def adopt(self, id: str) -> None:
         self.server.things[id].project = self.slug
+
+    def agents_at_work(self, ids: Sequence[str]) -> dict[str, str]:
+        self.server.asked += 1
+        if self.server.turns_fail:
+            raise StoreError("no answer")
+        working = {turn.agent for turn in self.server.turns if not turn.ended}
+        seen_by = {id: [agent for agent in self.server.attached.get(id, ()) if agent in working] for id in ids}
+        return {id: agents[0] for id, agents in seen_by.items() if agents}
+
+    def agent_turn(self, id: str, begun_by: datetime, going_on_at: datetime) -> str:
+        self.server.asked += 1
+        if self.server.turns_fail:
+            raise StoreError("no answer")
+        for turn in self.server.turns:
+            spans = turn.begun <= begun_by and (turn.ended or timezone.now()) >= going_on_at
+            if spans and turn.agent in self.server.attached.get(id, ()):
+                return turn.agent
+        return ""
 
     # --- writing
 
