@@ -99,6 +99,8 @@ def _cell(row: Row, side: Standing, *, main: bool, lone: bool) -> Cell:
         cell.lines = [_said(side)] if side.status in ("absent", "problem", "leaving") else []
         if excerpt := row.excerpt:
             cell.lines.append(("excerpt", excerpt))
+    if held := side.held:
+        cell.lines.append(("none", clip(held, 100)))
     if (main and lone) or (side.place.side == "letta" and side.has_meta):
         cell.label = clip(row.memory.label, 60)
         cell.size = f"{row.size:,} / {row.memory.limit:,}"

@@ -148,7 +148,13 @@ class Standing:
     def sentence(self) -> str:
         """The status in words."""
         said = SENTENCES[self.status]
-        return f"{said}: {self.reason}" if self.status == "problem" else said
+        return f"{said}: {self.reason}" if self.status == "problem" else self.held or said
+
+    @property
+    def held(self) -> str:
+        """Which agent's end of work a write waits for, '' if none does."""
+        waits = self.replica is not None and self.replica.held_since and self.status in ("waiting", "changed", "leaving")
+        return str(self.replica.reason) if waits else ""
 
     @property
     def agents(self) -> list[Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from memoryhub.models import Project
+from syncjobs.agents import Agents, ask_about
 from syncjobs.match import Item
 from syncjobs.models import Conflict, zero_counters
 from syncjobs.observe import Observation, observe
@@ -43,14 +44,20 @@ def preview(project: Project) -> Foreseen:
     sides = look_up_sides(project, plant=False)
     observation = observe(project, sides)
     busy = [item for item in observation.items if not observation.idle(item)]
-    foreseen = foresee(project, observation, busy)
+    foreseen = foresee(project, observation, busy, agents=ask_about(busy, observation))
     foreseen.errors = [f"{side.side}: {side.error or side.partial}" for side in sides if side.error or side.partial]
     return foreseen
 
 
-def foresee(project: Project, observation: Observation, busy: list[Item], approved: Collection[str] = ()) -> Foreseen:
+def foresee(
+    project: Project,
+    observation: Observation,
+    busy: list[Item],
+    approved: Collection[str] = (),
+    agents: Agents | None = None,
+) -> Foreseen:
     """Plan all busy items without carrying out any. approved: removals that somebody has looked at and wants."""
-    foreseen, planner = Foreseen(), Planner(project, observation)
+    foreseen, planner = Foreseen(), Planner(project, observation, agents)
     open_rows = Conflict.objects.filter(memory__project=project, closed_at=None)
     open_conflicts = set(open_rows.values_list("memory_id", "connection__side"))
     unchanged = {item.row.id for item in observation.items if item.row and item.row.live}

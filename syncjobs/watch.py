@@ -6,6 +6,7 @@ import logging
 import time
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.core.management import call_command
 from django.db.models import Max
 from django.utils import timezone
@@ -15,13 +16,14 @@ from blocks.actions import purge_deleted
 from blocks.models import Memory
 from memoryhub.models import Project, SyncMode
 from syncjobs import leases
-from syncjobs.models import Connection, RunStatus, SyncRun
+from syncjobs.models import Connection, Replica, RunStatus, SyncRun
 from syncjobs.tasks import enqueue_run, has_sides, push, sync
 
 logger = logging.getLogger(__name__)
 SHORTEST, LONGEST = 5.0, 300.0  # seconds between two looks of a project that is synced continuously
 COST = 10  # a look may take a tenth of the time between two
 PATIENCE = timedelta(seconds=15)  # how long an edit may wait before it is queued again
+HELD = 3.0  # seconds between two tries of what waits for an agent
 KEEP_RUNS = timedelta(days=30)
 HOUR = 3600.0
 
@@ -32,6 +34,7 @@ class Watch:
     def __init__(self) -> None:
         self.holder = leases.new_holder()
         self.pushed: dict[int, tuple[float, float]] = {}  # project -> (when to queue again, after how long then)
+        self.held: dict[int, float] = {}  # project -> when what waits for agents was queued
         self.tidied = 0.0
 
     def round(self) -> bool:
@@ -43,6 +46,7 @@ class Watch:
         for project in Project.objects.active().select_related("letta_server", "local_store"):
             if has_sides(project):
                 self._start_if_due(project)
+                self._push_held(project)
                 self._push_again(project)
         self._tidy()
         return True
@@ -84,6 +88,17 @@ class Watch:
         looked = Connection.objects.filter(project=project).aggregate(last=Max("looked_at"))["last"]
         times = [moment for moment in (looked, latest and latest.finished_at) if moment]
         return (timezone.now() - max(times)).total_seconds() if times else float("inf")
+
+    def _push_held(self, project: Project) -> None:
+        """What waits for an agent at work is tried again every few seconds, until a while after it is to be written."""
+        since = timezone.now() - timedelta(seconds=settings.AGENT_PATIENCE) - PATIENCE
+        held = Replica.objects.filter(connection__project=project, held_since__gt=since, status="ok")
+        ids = list(held.order_by("held_since").values_list("memory_id", flat=True)[:200])
+        due = time.monotonic() - self.held.get(project.pk, 0.0) >= HELD
+        if not ids or not due or DBTaskResult.objects.filter(status="READY", queue_name="push").exists():
+            return
+        self.held[project.pk] = time.monotonic()
+        push.enqueue(ids)
 
     def _push_again(self, project: Project) -> None:
         """Edits that wait although no push is queued: their worker died, or a side was down."""
