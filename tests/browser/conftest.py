@@ -111,11 +111,12 @@ class People:
 @pytest.fixture
 def people(hub: Hub, chromium: Browser, hub_models: None) -> Iterator[People]:
     """At the end no page may have complained: no error, no warning, nothing stopped by the content security policy."""
+    assert hub.answers(), f"the hub is gone:\n{hub.log.read_text()[-3000:]}"
     people, said = People(hub, chromium), len(hub.log.read_text())
     yield people
     people.close()
     assert people.unexpected() == [], hub.log.read_text()[said:]
-    assert "Traceback" not in hub.log.read_text()[said:]
+    assert " ERROR " not in hub.log.read_text()[said:]
 
 
 @pytest.fixture

@@ -25,6 +25,13 @@ from django.test import Client
 from memoryhub.settings import BASE_DIR
 from tests.servers.letta_server import free_port
 
+# On Linux it is stopped when the tests are, however they end (PR_SET_PDEATHSIG is 1).
+ENDS_WITH_US = """
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
 START_SECONDS = 180  # 5 on a machine that does nothing else
 PASSWORD = "correct horse battery"
 
@@ -56,7 +63,7 @@ class Hub:
     def start(self) -> Hub:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "start"],
+                [sys.executable, "-c", ENDS_WITH_US, "manage.py", "start"],
                 cwd=BASE_DIR,
                 env=self.environment(),
                 stdout=log,
