@@ -1,4 +1,5 @@
 from datetime import timedelta
+from unittest.mock import patch
 
 import pytest
 from django.core.management import call_command
@@ -17,7 +18,11 @@ pytestmark = pytest.mark.django_db
 
 
 def carry_out(queue: str = "sync") -> None:
-    call_command("db_worker", queue_name=queue, batch=True, interval=0, startup_delay=False, reload=False, verbosity=0)
+    """Let a worker take what is queued, on the test's own connection (it would close it between two tasks)."""
+    with patch("django_tasks_db.management.commands.db_worker.close_old_connections"):
+        call_command(
+            "db_worker", queue_name=queue, batch=True, interval=0, startup_delay=False, reload=False, verbosity=0
+        )
 
 
 def queued(queue: str) -> int:
