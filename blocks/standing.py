@@ -153,7 +153,7 @@ class Standing:
     @property
     def held(self) -> str:
         """Which agent's end of work a write waits for, '' if none does."""
-        waits = self.replica is not None and self.replica.held_since and self.status in ("waiting", "changed", "leaving")
+        waits = self.status in ("waiting", "changed", "leaving") and self.replica.held_since
         return str(self.replica.reason) if waits else ""
 
     @property

@@ -18,7 +18,7 @@ from blocks.stores.letta_calls import THREADS, CallError, Calls
 
 T = TypeVar("T")
 REMEMBERED = 2.0  # seconds for which an answer is taken again: a run asks about many blocks, which share agents
-CLOCKS = timedelta(seconds=5)  # by which the server's clock may differ from ours
+CLOCKS = timedelta(seconds=2)  # by which the server's clock may differ from ours
 LONGEST = timedelta(hours=1)  # of a turn; a run that "runs" for longer was left behind by a server that died
 PAGE, PAGES = 500, 10  # runs of an agent that are looked through, newest first
 
