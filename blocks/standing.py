@@ -63,6 +63,11 @@ class Place:
         return NAMES[self.side]
 
     @property
+    def noun(self) -> str:
+        """Its name inside a sentence."""
+        return "Letta" if self.side == "letta" else "the local store"
+
+    @property
     def looked_at(self) -> datetime | None:
         return self.connection.looked_at if self.connection else None
 
@@ -123,7 +128,7 @@ class Standing:
         here, there = self.memory.text, str(self.seen.get("text", ""))
         if "text" not in self.seen or here == there:
             return []
-        return diff.excerpt(there, here) if self.status == "waiting" else diff.excerpt(here, there)
+        return diff.excerpt(there, here) if self.outward else diff.excerpt(here, there)
 
     @property
     def has_meta(self) -> bool:
@@ -136,13 +141,24 @@ class Standing:
         names = (name for name in FIELDS if name in self.seen and name != "text")
         return [name for name in names if getattr(self.memory, name) != self.seen[name]]
 
+    @property
+    def outward(self) -> bool:
+        """Whether a difference is read from the side to the hub, because the hub's is what will stand there."""
+        return self.status == "waiting"
+
     @cached_property
     def diff(self) -> diff.Diff:
-        return diff.lines(self.memory.text, str(self.seen.get("text", "")))
+        here, there = self.memory.text, str(self.seen.get("text", ""))
+        return diff.lines(there, here) if self.outward else diff.lines(here, there)
 
     @property
     def fields_there(self) -> list[dict[str, Any]]:
-        return [{"name": n, "old": getattr(self.memory, n), "new": self.seen[n]} for n in self.other_fields]
+        """The other fields that differ, in the direction of `diff`."""
+        pairs = [(name, getattr(self.memory, name), self.seen[name]) for name in self.other_fields]
+        return [
+            {"name": name, "old": there if self.outward else here, "new": here if self.outward else there}
+            for name, here, there in pairs
+        ]
 
     @property
     def sentence(self) -> str:
