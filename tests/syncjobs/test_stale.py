@@ -266,6 +266,18 @@ def test_the_copy_of_a_turn_that_spans_several_pushes(attached: World) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
+def test_a_text_from_before_the_turn_is_not_what_the_agent_had_read(attached: World) -> None:
+    attached.edit(attached.memory(), text=OURS)
+    attached.run()
+    turn = attached.letta.begin_turn("Ada")
+    attached.edit(attached.memory(), text="entirely new")
+    attached.run()
+    attached.letta.end_turn(turn, **{attached.letta.only().id.replace("-", "_"): TEXT})
+    assert did(attached.run()) == {"pulled": 1, "pushed": 1}
+    attached.everywhere(TEXT)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_twice_it_is_pushed_again_then_it_is_a_conflict(attached: World) -> None:
     turn = overwritten(attached)
     for _ in range(PUSHES):
