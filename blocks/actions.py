@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from blocks.models import Memory, Origin, Revision, SyncState, Text, digest_of
 from blocks.signals import memories_changed
-from blocks.state import FIELDS, State, clean_tags, complete, slugify_label, state_hash
+from blocks.state import FIELDS, PRIVATE_LABELS, State, clean_tags, complete, slugify_label, state_hash
 from memoryhub.bulk import update_rows
 from memoryhub.models import Project
 
@@ -101,9 +101,10 @@ def _revision(change: Change, now: datetime) -> Revision:
 
 
 def free_label(title: str, uuid: UUID, taken: Iterable[str]) -> str:
-    """A label for a memory the hub makes: the slug of its title, with 8 characters of its uuid where that is taken."""
+    """A label for a memory the hub makes: the slug of its title, with 8 characters of its uuid where that is taken
+    or would make it an agent's private block."""
     label = slugify_label(title)
-    return f"{label}-{uuid.hex[:8]}" if label in taken else label
+    return f"{label}-{uuid.hex[:8]}" if label in taken or label in PRIVATE_LABELS else label
 
 
 def label_for(project: Project, title: str, uuid: UUID) -> str:

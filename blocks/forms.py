@@ -11,10 +11,21 @@ from django.core.exceptions import ValidationError
 
 from blocks.lineends import as_submitted, keep_line_endings, to_lf
 from blocks.models import Memory
-from blocks.state import DEFAULT_KIND, DEFAULT_LIMIT, DEFAULTS, LABEL, MAX_TAG_LENGTH, MAX_TAGS, State, unstorable
+from blocks.state import (
+    DEFAULT_KIND,
+    DEFAULT_LIMIT,
+    DEFAULTS,
+    LABEL,
+    MARK,
+    MAX_TAG_LENGTH,
+    MAX_TAGS,
+    PRIVATE_LABELS,
+    State,
+    unstorable,
+)
 from memoryhub.models import Project
 
-LARGEST_LIMIT = 2**63 - 1
+LARGEST_LIMIT = 2**31 - 1  # of a block; Letta keeps no larger one
 SEPARATOR = re.compile(r'\s*"((?:[^"]|"")*)"\s*(?:,|\n|$)|([^,\n]*)(?:,|\n|$)')
 
 
@@ -134,6 +145,8 @@ class MemoryForm(forms.Form):
             return label
         if not LABEL.fullmatch(label):
             raise ValidationError("Use 1 to 50 of letters (a-z, A-Z), digits, _, - and /.")
+        if label in PRIVATE_LABELS:
+            raise ValidationError(f"Agents keep a private block named {label}. Choose another label.")
         others = Memory.objects.filter(project=self.project, label=label, deleted_at=None)
         if others.exclude(pk=self.memory.pk if self.memory else 0).exists():
             raise ValidationError("Another memory of this project has this label. Choose another.")
@@ -148,6 +161,8 @@ class MemoryForm(forms.Form):
             raise ValidationError(f"At most {MAX_TAGS} tags; these are {len(tags)}.")
         if too_long := [tag for tag in tags if len(tag) > MAX_TAG_LENGTH and tag not in self.base["tags"]]:
             raise ValidationError(f"A tag has at most {MAX_TAG_LENGTH} characters: “{too_long[0][:40]}…” is longer.")
+        if reserved := [tag for tag in tags if tag.startswith(MARK) and tag not in self.base["tags"]]:
+            raise ValidationError(f"“{reserved[0][:40]}” begins with {MARK}, which is kept for the hub's own marks.")
         return tags
 
     def clean_limit(self) -> int:

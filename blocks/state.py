@@ -34,6 +34,8 @@ FIELDS = (
 )
 DEFAULT_LIMIT = 100_000  # characters: what Letta gives a new block
 LABEL = re.compile(r"[A-Za-z0-9_/-]{1,50}")
+PRIVATE_LABELS = frozenset({"human", "persona"})  # an agent's own blocks: never a memory's label
+MARK = "memhub:"  # every tag of the hub's own begins so
 MAX_TAGS, MAX_TAG_LENGTH = 200, 100
 
 # The original engine's vocabulary: a record's doc_type, and the artifact_type of a runtime_artifact.

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from blocks.state import State, clean_tags, unstorable
+from blocks.state import MARK, PRIVATE_LABELS, State, clean_tags, unstorable
 from blocks.stores.base import Snapshot
 
-MARK = "memhub:"  # every tag of ours begins so
 MEMORY, PROJECT, DIGEST, MARKER = "memhub:memory:", "memhub:project:", "memhub:digest:", "memhub:marker:"
-PRIVATE_LABELS = frozenset({"human", "persona"})
 IN_METADATA = ("title", "kind", "source", "file_path", "client", "priority", "status", "created_at")
 OWN_DESCRIPTION = "memhub_description"  # set where the description is the hub's own although it equals the title
 INT32, INT64 = 2**31, 2**63
@@ -215,6 +213,8 @@ def refusal(state: Mapping[str, Any], body: Mapping[str, Any]) -> str:
     for name in ("label", "value", "description"):
         if not isinstance(body.get(name, ""), str):
             return f"The {name} must be text."
+    if body.get("label") in PRIVATE_LABELS:
+        return f"The label {body['label']} is kept for an agent's own block; give the memory another one."
     if type(body.get("limit", 0)) is not int or not 0 <= body.get("limit", 0) < INT32:
         return f"The limit must be a whole number from 0 to {INT32 - 1}."
     tags = state.get("tags", [])

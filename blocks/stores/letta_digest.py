@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from blocks.state import DEFAULT_LIMIT, LABEL
+from blocks.state import DEFAULT_LIMIT, LABEL, MARK
 from blocks.stores.base import StoreError
-from blocks.stores.letta_blocks import DIGEST, MARK, MEMORY, PROJECT, difference, mark_of, tags_of, unsendable
+from blocks.stores.letta_blocks import DIGEST, MEMORY, PROJECT, difference, mark_of, tags_of, unsendable
 from blocks.stores.letta_calls import CallError, Calls, block_path
 
 DESCRIPTION = "The memories this project shares, in short. Written by Memory Hub."

@@ -107,7 +107,10 @@ def test_a_text_over_the_limit_is_refused_and_kept(client, memory):
         ("label", "no spaces", "1 to 50"),
         ("tags", "x" * 101, "100 characters"),
         ("tags", ",".join(map(str, range(201))), "At most 200"),
+        ("label", "human", "private block"),
+        ("tags", "a, memhub:project:x", "is kept for the hub"),
         ("limit", "0", "between 1"),
+        ("limit", str(2**31), "between 1"),
         ("limit", "many", "whole number"),
     ],
 )
@@ -115,6 +118,12 @@ def test_what_cannot_be_stored_is_said_at_the_field(client, memory, field, value
     response = client.post(url(memory), filled(memory, **{field: value}))
     assert response.status_code == 422
     assert said in str(response.context["form"].errors[field])
+
+
+@pytest.mark.parametrize("title", ["Human", "persona"])
+def test_a_memory_is_never_named_like_an_agents_private_block(project, editor, title):
+    made = actions.create(project, {"title": title}, user=editor)
+    assert made.label == f"{title.lower()}-{made.uuid.hex[:8]}"
 
 
 def test_a_label_is_unique_in_the_project(client, memory, editor):
