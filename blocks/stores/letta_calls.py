@@ -105,9 +105,14 @@ class Calls:
 
     def blocks(self, query: Query) -> list[Any]:
         """One page of blocks."""
-        answer = self.call("get", "/v1/blocks/", query=query)
+        try:
+            answer = self.call("get", "/v1/blocks/", query=query)
+        except CallError as error:
+            if error.status != 404:
+                raise
+            answer = None  # every Letta server has this route
         if not isinstance(answer, list):
-            message = f"{self.shown_url} does not answer like a Letta server."
+            message = f"What answers at {self.shown_url} is not a Letta server."
             raise CallError(message, kind="not_a_server", permanent=True)
         return answer
 

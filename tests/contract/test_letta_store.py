@@ -392,6 +392,7 @@ def test_a_copied_block_is_marked_anew(store: LettaStore, server: Server) -> Non
         ({"text": "a\0b"}, "NUL"),
         ({"title": "a\ud800"}, "surrogate"),
         ({"label": 5}, "label"),
+        ({"label": "human"}, "agent's own"),
         ({"limit": 2**31}, "limit"),
         ({"limit": -1}, "limit"),
         ({"tags": ["a\0"]}, "NUL"),
@@ -573,6 +574,13 @@ def test_probe_of_something_else(slug: str, status: int, kind: str, text: str) -
 
     assert probe.kind == "not_a_server"
     assert probe.help
+
+
+def test_a_look_at_something_else_says_what_it_is_not(slug: str) -> None:
+    with answering(404, "application/json", '{"detail": "Not Found"}') as url:
+        store = LettaStore(url=url, api_key="", slug=slug, hub_id=HUB, timeout=5)
+        with pytest.raises(StoreError, match="not a Letta server"):
+            store.look()
 
 
 @pytest.mark.parametrize("key", ["sk-secret", "sk-secret\nx", "sk-secret-\u00e9"])
