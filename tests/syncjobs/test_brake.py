@@ -77,8 +77,8 @@ def test_an_emptied_side_can_be_approved(world: World, braked: SyncRun):
 
 def test_the_command_approves_by_number(world: World, braked: SyncRun):
     code, result = sync("--project", world.project.slug)
-    latest = SyncRun.objects.first()
-    assert (code, latest is not None) == (3, True)
+    latest = SyncRun.objects.latest("pk")
+    assert code == 3
     assert f"--approve {latest.pk}" in result["errors"][-1]
     code, result = sync("--project", world.project.slug, "--approve", str(latest.pk))
     assert (code, result["archived"], result["deleted"]) == (0, 8, 8)
