@@ -368,9 +368,10 @@ class Batch:
     def _agrees(self, replica: Replica, work: Work, side: str) -> bool:
         store = self.sides[side].store
         wanted = state_hash(restrict(work.memory.state, store.fields))
-        if replica.base_hash == wanted or not self.sides[side].writes:
+        if replica.base_hash == wanted:
             return True
-        work.settled = work.settled and side not in work.writes
+        if self.sides[side].writes:
+            work.settled = work.settled and side not in work.writes
         return False
 
 

@@ -74,8 +74,9 @@ class Observation:
         wanted = row.live and (row.shared or not side.sharing)
         if seen is not Seen.THERE or not link:
             return seen is Seen.NOTHING and not (wanted and side.writes)
-        in_step = item.seen[side.side].hash == link.base_hash and row.hash == link.hub_hash and link.status == "ok"
-        return in_step and wanted and (not side.writes or self._carries_our_marks(item, side))
+        # A side that nothing is written to need not have what the hub has: it is told when that changes.
+        in_step = item.seen[side.side].hash == link.base_hash and (row.hash == link.hub_hash or not side.writes)
+        return in_step and link.status == "ok" and wanted and (not side.writes or self._carries_our_marks(item, side))
 
     @staticmethod
     def _carries_our_marks(item: Item, side: OpenSide) -> bool:
