@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
-from itertools import pairwise
 
 Opcode = tuple[str, int, int, int, int]
 
@@ -134,21 +133,6 @@ def _anchors(a: Sequence[str], b: Sequence[str], a1: int, a2: int, b1: int, b2: 
         chain.append(pairs[index])
         index = before[index]
     return chain[::-1]
-
-
-def merged(base: str, mine: str, theirs: str) -> str | None:
-    """Both texts' changes to the base put together, line by line; None where they touch the same or adjacent lines."""
-    lines = base.splitlines(keepends=True)
-    edits = []
-    for text in (mine, theirs):
-        new = text.splitlines(keepends=True)
-        edits += [(i1, i2, new[j1:j2]) for tag, i1, i2, j1, j2 in opcodes(lines, new) if tag != "equal"]
-    edits.sort(key=lambda edit: edit[:2])
-    if any(after[0] <= before[1] for before, after in pairwise(edits)):
-        return None
-    for i1, i2, new in reversed(edits):
-        lines[i1:i2] = new
-    return "".join(lines)
 
 
 def words(old: str, new: str) -> tuple[list[Segment], list[Segment]]:

@@ -102,11 +102,14 @@ class Batch:
             work.rewritten = bool(states)
 
     def _saved(self, work: Work) -> list[Change]:
-        going = [(side, state, "overwritten there") for side, state in work.plan.saved.items()]
-        going += [(side, state, "was in conflict, and is not there any more") for side, state in self._displaced(work)]
+        going = [(side, state, side, "overwritten there") for side, state in work.plan.saved.items()]
+        moot = "was in conflict, and is not there any more"
+        going += [(side, state, side, moot) for side, state in self._displaced(work)]
+        parts = work.plan.parts.items()
+        going += [(side, state, self._author(work, [side]), "before it was merged") for side, state in parts]
         return [
-            Change(work.memory, {**work.memory.state, **state}, Origin(side), author=side, note=note)
-            for side, state, note in going
+            Change(work.memory, {**work.memory.state, **state}, Origin(side), author=author, note=note)
+            for side, state, author, note in going
         ]
 
     def _displaced(self, work: Work) -> Iterator[tuple[str, State]]:

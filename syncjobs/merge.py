@@ -1,19 +1,23 @@
-"""Three-way merges of one field (pure: standard library only)."""
+"""Three-way merges of one field (pure: standard library only, and the merge of texts)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-CLASH = object()
+from blocks.merge import CLASH, merge_text
+
+__all__ = ["CLASH", "merge_field", "merge_tags", "merge_text"]
 
 
 def merge_field(name: str, base: Any, ours: Any, theirs: Any) -> Any:
-    """The value all can live with, or `CLASH`. Tags merge as sets; anything else only where one side changed."""
+    """The value all can live with, or `CLASH`. Texts merge line by line, tags as sets; the rest only as a whole."""
     if ours == theirs or theirs == base:
         return ours
     if ours == base:
         return theirs
+    if name == "text":
+        return CLASH if base is None else merge_text(base, ours, theirs)
     if name == "tags":
         return merge_tags(base or (), ours, theirs)
     return CLASH

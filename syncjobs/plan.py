@@ -76,8 +76,9 @@ class Step:
 class Plan:
     """What follows. `state`, `live`: the hub's from now on.
 
-    taken: per side how its state came in. saved: states that are kept as a flagged revision because they are about
-    to be overwritten. clashes: per side the fields in conflict. rebase: sides whose base is now what was seen there.
+    taken: per side how its state came in. parts: what sides showed whose text is only a part of the new one: kept as a
+    revision each. saved: states that are kept as a flagged revision because they are about to be overwritten. clashes:
+    per side the fields in conflict. rebase: sides whose base is now what was seen there.
     forget: sides where the item is proven gone and that is settled. archived_by: the side whose deletion archives it.
     notices: what people should know.
     """
@@ -85,6 +86,7 @@ class Plan:
     state: dict[str, Any]
     live: bool
     taken: dict[str, How] = field(default_factory=dict)
+    parts: dict[str, State] = field(default_factory=dict)
     saved: dict[str, State] = field(default_factory=dict)
     clashes: dict[str, list[str]] = field(default_factory=dict)
     rebase: list[str] = field(default_factory=list)
@@ -106,6 +108,7 @@ def plan(hub: Hub, views: Sequence[View]) -> Plan:
     for view in views:
         if view.seen is Seen.THERE:
             _fold(hub, view, result)
+    _keep_parts(hub, views, result)
     _fold_deletions(hub, views, result)
     for view in views:
         _step(hub, view, result)
@@ -183,9 +186,18 @@ def _how(base: State | None, theirs: State, merged: State, ours: State) -> How |
         return "link"
     if not merged:
         return None
-    if all(ours[name] == value for name, value in merged.items()):
+    if all(ours[name] == value == theirs[name] for name, value in merged.items()):
         return "adopt"
     return "pull" if all({**ours, **merged}[name] == theirs[name] for name in theirs if name in base) else "merge"
+
+
+def _keep_parts(hub: Hub, views: Sequence[View], result: Plan) -> None:
+    """A text that went into a merge is nowhere as a whole once the side has the merged one."""
+    for view in views:
+        text, base = view.state.get("text"), view.base or {}
+        known = (result.state["text"], hub.state["text"], base.get("text"), None)
+        if view.side in result.taken and text not in known:
+            result.parts[view.side] = view.state
 
 
 def _fold_deletions(hub: Hub, views: Sequence[View], result: Plan) -> None:

@@ -197,7 +197,7 @@ def _whose(copy: Copy | None) -> str:
 
 WHY = {
     "pull": "changed in {side}",
-    "merge": "changed here and in {side}, different fields",
+    "merge": "changed here and in {side}, put together",
     "link": "is in {side} already",
     "adopt": "changed here and in {side} to the same",
 }

@@ -5,11 +5,8 @@ Nothing is decided by it: a person reads it, edits it, and saves it or not.
 
 from __future__ import annotations
 
-import re
-
 from blocks.diff import opcodes
-
-LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
+from blocks.merge import regions, split
 
 
 def propose(base: str | None, ours: str, theirs: str) -> tuple[str, int]:
@@ -17,8 +14,7 @@ def propose(base: str | None, ours: str, theirs: str) -> tuple[str, int]:
 
     base: what both began with; None where that is not known.
     """
-    a, b = LINE.findall(ours), LINE.findall(theirs)
-    parts = _two_way(a, b) if base is None else _three_way(LINE.findall(base), a, b)
+    parts = _two_way(split(ours), split(theirs)) if base is None else _three_way(base, ours, theirs)
     text, clashes = "", 0
     for lines, clash in parts:
         for line in lines:
@@ -35,22 +31,14 @@ def _two_way(a: list[str], b: list[str]) -> list[tuple[list[str], bool]]:
     ]
 
 
-def _three_way(base: list[str], a: list[str], b: list[str]) -> list[tuple[list[str], bool]]:
-    in_a, in_b = _kept(base, a), _kept(base, b)
+def _three_way(base: str, ours: str, theirs: str) -> list[tuple[list[str], bool]]:
     parts: list[tuple[list[str], bool]] = []
-    i = j = k = 0
-    for line in [n for n in range(len(base)) if n in in_a and n in in_b] + [len(base)]:
-        to_a, to_b = in_a.get(line, len(a)), in_b.get(line, len(b))
-        parts.extend(_region(*lines) for lines in _split(base[i:line], a[j:to_a], b[k:to_b]))
-        parts.append((base[line : line + 1], False))
-        i, j, k = line + 1, to_a + 1, to_b + 1
+    for region in regions(base, ours, theirs):
+        if region.merged is not None:
+            parts.append((region.merged, False))
+        else:
+            parts += [_region(*lines) for lines in _split(region.base, region.ours, region.theirs)]
     return parts
-
-
-def _kept(base: list[str], other: list[str]) -> dict[int, int]:
-    """Which lines of the base are in the other text, and where."""
-    equal = (code for code in opcodes(base, other) if code[0] == "equal")
-    return {i1 + n: j1 + n for _, i1, i2, j1, _ in equal for n in range(i2 - i1)}
 
 
 def _split(base: list[str], a: list[str], b: list[str]) -> list[tuple[list[str], list[str], list[str]]]:

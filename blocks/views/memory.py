@@ -12,6 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from blocks import actions, diff, markdown
 from blocks.forms import MemoryForm
+from blocks.merge import CLASH, Clash, merge_text
 from blocks.models import Memory
 from blocks.state import KINDS
 from blocks.views.common import get_memory, may_edit, row_of
@@ -73,14 +74,16 @@ def _bound(request: Request, project: Project, memory: Memory) -> tuple[MemoryFo
 
 def _meanwhile(request: Request, project: Project, current: Memory, form: MemoryForm) -> HttpResponse:
     """Show what changed since the person began, and their own input on top of it."""
-    both = diff.merged(form.base["text"], form.cleaned_data["text"], current.text) if "text" in form.changes else None
-    proposal = form.proposal(current) | ({} if both is None else {"text": both})
+    both: str | Clash = CLASH
+    if "text" in form.changes:
+        both = merge_text(form.base["text"], form.cleaned_data["text"], current.text)
+    proposal = form.proposal(current) | ({} if both is CLASH else {"text": both})
     fresh = MemoryForm(project=project, memory=current, base=current.state, proposal=proposal)
     theirs = diff.lines(form.base["text"], current.text)
     mine = diff.lines(current.text, proposal["text"]) if "text" in form.changes else None
     fields = [name for name, value in current.state.items() if name != "text" and form.base[name] != value]
     changed = [{"name": name, "old": form.base[name], "new": current.state[name]} for name in fields]
-    meanwhile = {"theirs": theirs, "mine": mine, "fields": changed, "merged": both is not None}
+    meanwhile = {"theirs": theirs, "mine": mine, "fields": changed, "merged": both is not CLASH}
     return _show(request, project, current, fresh, status=409, meanwhile=meanwhile)
 
 

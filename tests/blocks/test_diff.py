@@ -66,12 +66,3 @@ def test_an_excerpt_begins_near_the_difference():
     shown = diff.excerpt("x " * 400 + "old end", "x " * 400 + "new end")
     assert ("cut", "old") in [(s.kind, s.text) for s in shown]
     assert ("add", "new") in [(s.kind, s.text) for s in shown]
-
-
-def test_changes_to_different_lines_are_put_together():
-    assert diff.merged("a\nb\nc\nd\n", "A\nb\nc\nd\n", "a\nb\nc\nD\nnew") == "A\nb\nc\nD\nnew"
-
-
-def test_changes_to_the_same_or_adjacent_lines_are_not():
-    assert diff.merged("a\nb\nc\n", "A\nb\nc\n", "x\nb\nc\n") is None
-    assert diff.merged("a\nb\nc\n", "A\nb\nc\n", "a\nB\nc\n") is None

@@ -51,11 +51,17 @@ def test_imports_go_one_way(app: str) -> None:
 
 @pytest.mark.parametrize("name", ["plan", "merge"])
 def test_the_plan_is_pure(name: str) -> None:
-    others = {"syncjobs.plan", "syncjobs.merge"}
-    outside = {
-        n for n in imported(BASE_DIR / "syncjobs" / f"{name}.py") if n.split(".")[0] not in sys.stdlib_module_names
-    }
-    assert outside <= others
+    assert not_standard(f"syncjobs/{name}.py") <= {"syncjobs.plan", "syncjobs.merge", "blocks.merge"}
+
+
+@pytest.mark.parametrize("name", ["merge", "diff"])
+def test_the_merge_of_texts_is_pure(name: str) -> None:
+    """The plan uses it, and so do pages of `blocks`, which may not import `syncjobs`."""
+    assert not_standard(f"blocks/{name}.py") <= {"blocks.diff"}
+
+
+def not_standard(name: str) -> set[str]:
+    return {n for n in imported(BASE_DIR / name) if n.split(".")[0] not in sys.stdlib_module_names}
 
 
 def test_the_states_are_pure() -> None:

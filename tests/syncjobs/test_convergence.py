@@ -41,6 +41,7 @@ RUNS_TO_AGREE = 4
 
 pytestmark = pytest.mark.django_db
 
+line = st.integers(min_value=0, max_value=4)
 pick = st.integers(min_value=0, max_value=5)
 sides = st.sampled_from([LETTA, LOCAL])
 FAULTS = (
@@ -127,7 +128,16 @@ class Story(RuleBasedStateMachine):
 
     def _text(self) -> str:
         self.number += 1
-        return f"text {self.number}"
+        return f"text {self.number}\n-\nmiddle {self.number}\n-\nend"
+
+    def _changed(self, text: str, line: int) -> str:
+        """The text with one line changed, which may be merged with a change to another one; 1, 3: a new text."""
+        lines = text.split("\n")
+        if line % 2 or len(lines) != 5:
+            return self._text()
+        self.number += 1
+        lines[line] = f"line {self.number}"
+        return "\n".join(lines)
 
     def _memory(self, number: int, **filters: Any) -> Memory | None:
         memories = list(Memory.objects.filter(project=self.world.project, **filters).order_by("pk"))
@@ -167,7 +177,7 @@ class Story(RuleBasedStateMachine):
             done.append(write)
             memory = Memory.objects.filter(uuid=write.uuid).first()
             if how == "side_before":
-                server.edit(write.id, text=self._text())
+                server.edit(write.id, text=self._changed(server.things[write.id].state["text"], self.number % 5))
             elif how in ("hub_before", "hub_within") and memory:
                 self._save(self.world.edit(memory, text=self._text()))
             elif how == "archive_within" and memory and memory.live:
@@ -194,11 +204,11 @@ class Story(RuleBasedStateMachine):
     def create(self, shared: bool) -> None:
         self._save(self.world.create(self._text(), shared=shared))
 
-    @rule(number=pick, tag=st.sampled_from(["", "x", "y"]))
-    def edit(self, number: int, tag: str) -> None:
+    @rule(number=pick, tag=st.sampled_from(["", "x", "y"]), line=line)
+    def edit(self, number: int, tag: str, line: int) -> None:
         memory = self._memory(number)
         if memory:
-            state = {"tags": sorted({*memory.tags, tag})} if tag else {"text": self._text()}
+            state = {"tags": sorted({*memory.tags, tag})} if tag else {"text": self._changed(memory.text, line)}
             self._save(self.world.edit(memory, **state))
 
     @rule(number=pick)
@@ -239,13 +249,27 @@ class Story(RuleBasedStateMachine):
     def make_there(self, side: str) -> None:
         self.servers[side].put(self._text(), slug="planner")
 
-    @rule(side=sides, number=pick, tag=st.sampled_from(["", "", "z"]))
-    def edit_there(self, side: str, number: int, tag: str) -> None:
+    @rule(side=sides, number=pick, tag=st.sampled_from(["", "", "z"]), line=line)
+    def edit_there(self, side: str, number: int, tag: str, line: int) -> None:
         thing = self._thing(side, number)
         if thing and tag:
             self.servers[side].edit(thing.id, tags=sorted({*thing.state["tags"], tag}))
         elif thing:
-            self.servers[side].edit(thing.id, text=self._text())
+            self.servers[side].edit(thing.id, text=self._changed(thing.state["text"], line))
+
+    @rule(number=pick, lines=st.tuples(line, line, line))
+    def edit_everywhere(self, number: int, lines: tuple[int, int, int]) -> None:
+        """In the hub and on both sides at once."""
+        thing = self._thing(LETTA, number)
+        memory = Memory.objects.filter(uuid=thing.uuid).first() if thing and thing.uuid else None
+        if thing and memory:
+            self._save(self.world.edit(memory, text=self._changed(memory.text, lines[0])))
+            self.servers[LETTA].edit(thing.id, text=self._changed(thing.state["text"], lines[1]))
+            twin = next(
+                (t for t in self.servers[LOCAL].things.values() if t.uuid == thing.uuid and not t.problem), None
+            )
+            if twin:
+                self.servers[LOCAL].edit(twin.id, text=self._changed(twin.state["text"], lines[2]))
 
     @rule(number=pick, other=st.booleans())
     def edit_both_to_the_same_or_not(self, number: int, other: bool) -> None:
@@ -322,9 +346,9 @@ class Story(RuleBasedStateMachine):
     def _give(self, reason: str, side: str, number: int) -> None:
         memory, thing = self._memory(number, archived_at=None, deleted_at=None), self._thing(side, number)
         if reason == "edit_there" and thing:
-            self.servers[side].edit(thing.id, text=self._text())
+            self.servers[side].edit(thing.id, text=self._changed(thing.state["text"], (number + 2) % 5))
         elif reason == "edit" and memory:
-            self._save(self.world.edit(memory, text=self._text()))
+            self._save(self.world.edit(memory, text=self._changed(memory.text, number % 5)))
         elif reason == "archive" and memory:
             self.deleted.add(memory.uuid)
             actions.archive([memory], user=None)
@@ -332,10 +356,14 @@ class Story(RuleBasedStateMachine):
     @rule()
     def sync_in_peace(self) -> None:
         """After a run that was told of no problem, the hub has acknowledged all it can see."""
+        before = self._shown()
         run = self.world.run(allow_deletions=True)
         if run.status == "done":
-            seen = [t for server in self.servers.values() for t in server.things.values()]
-            self.saved |= {t.state["text"] for t in seen if not t.hidden and not t.problem}
+            self.saved |= before | self._shown()
+
+    def _shown(self) -> set[str]:
+        seen = [thing for server in self.servers.values() for thing in server.things.values()]
+        return {thing.state["text"] for thing in seen if not thing.hidden and not thing.problem}
 
     # --- what must hold
 

@@ -15,6 +15,7 @@ FIELDS = frozenset({"text", "title", "tags"})
 BASE: Mapping[str, Any] = {"text": "base", "title": "T", "tags": []}
 LETTA = View("letta", Seen.THERE, BASE, BASE, FIELDS, sharing=True)
 LOCAL = View("local", Seen.THERE, BASE, BASE, FIELDS)
+LINES = replace(LETTA, base={**BASE, "text": "a\n-\nb"})
 HUB = Hub(BASE)
 
 
@@ -51,6 +52,7 @@ ROWS = [
     ("nothing changed", hub(), shows(LETTA), None, None, "base", True),
     ("push", hub("H"), shows(LETTA), "update", None, "H", True),
     ("pull", hub(), shows(LETTA, "S"), None, "pull", "S", True),
+    ("other lines", hub("H\n-\nb"), shows(LINES, "a\n-\nS"), "update", "merge", "H\n-\nS", True),
     ("adopt", hub("X"), shows(LETTA, "X"), None, "adopt", "X", True),
     ("merge", hub("H"), shows(LETTA, title="S"), "update", "merge", "H", True),
     ("archived", hub(live=False), shows(LETTA), "delete", None, "base", False),
@@ -106,6 +108,28 @@ def test_first_contact_takes_what_nobody_has_said_yet() -> None:
     assert (result.state, result.taken) == (said("same", title="Said", tags=["x"]), {"local": "link"})
 
 
+def test_a_text_that_is_merged_is_kept_as_a_whole() -> None:
+    theirs = shows(LINES, "a\n-\nS", title="S")
+    result = plan(hub("H\n-\nb"), [theirs])
+    assert (result.parts, result.state) == ({"letta": theirs.state}, said("H\n-\nS", title="S"))
+
+
+def test_of_a_text_that_is_known_as_a_whole_no_part_is_kept() -> None:
+    for ours, view in [
+        (hub("H\n-\nb"), shows(LINES, "a\n-\nb", title="S")),  # other fields
+        (hub("a\n-\nb"), shows(LINES, "a\n-\nS")),  # pulled as it is
+        (hub("H"), shows(LINES, "H")),
+    ]:
+        assert plan(ours, [view]).parts == {}
+
+
+def test_a_part_of_what_the_hub_has_is_kept_too() -> None:
+    """The hub's text holds the side's change already: nothing to take, but the side's text is about to go."""
+    result = plan(hub("H\n-\nS"), [shows(LINES, "a\n-\nS")])
+    assert (result.state["text"], result.taken, ops(result)) == ("H\n-\nS", {"letta": "merge"}, {"letta": "update"})
+    assert result.parts["letta"]["text"] == "a\n-\nS"
+
+
 # --- both sides at once: the order decides who comes first, never who wins
 
 
@@ -125,6 +149,24 @@ class TestBothSides:
         result = plan(HUB, [shows(first, "1"), shows(second, title="2", tags=["x"])])
         assert result.state == said("1", title="2", tags=["x"])
         assert ops(result) == {first.side: "update", second.side: "update"}
+
+    def test_all_changed_in_different_lines(self, views: tuple[View, View]) -> None:
+        base = said("a\n-\nb\n-\nc")
+        first, second = (replace(view, base=base) for view in views)
+        result = plan(hub("H\n-\nb\n-\nc"), [shows(first, "a\n-\n1\n-\nc"), shows(second, "a\n-\nb\n-\n2")])
+        assert (result.state["text"], result.clashes) == ("H\n-\n1\n-\n2", {})
+        assert {side: state["text"] for side, state in result.parts.items()} == {
+            first.side: "a\n-\n1\n-\nc",
+            second.side: "a\n-\nb\n-\n2",
+        }
+
+    def test_changed_in_different_lines_on_the_sides_only(self, views: tuple[View, View]) -> None:
+        """The first is pulled as it is, and yet nowhere as a whole once the second is merged."""
+        base = said("a\n-\nb")
+        first, second = (replace(view, base=base) for view in views)
+        result = plan(Hub(base), [shows(first, "1\n-\nb"), shows(second, "a\n-\n2")])
+        assert (result.state["text"], result.taken) == ("1\n-\n2", {first.side: "pull", second.side: "merge"})
+        assert set(result.parts) == {first.side, second.side}
 
     def test_all_three_changed(self, views: tuple[View, View]) -> None:
         result = plan(hub("H"), [shows(view, view.side) for view in views])

@@ -88,6 +88,45 @@ def test_different_fields_changed_here_and_there_are_merged(synced: World) -> No
     synced.everywhere("two")
 
 
+@pytest.mark.parametrize("side", SIDES)
+def test_different_lines_changed_here_and_there_are_merged(world: World, side: str) -> None:
+    memory = world.create("a\n-\nb\n", title="Lines")
+    server = world.synced().servers[side]
+    world.edit(memory, text="ours\n-\nb\n")
+    server.edit(server.only().id, text="a\n-\ntheirs\n")
+    assert did(world.run()) == {"merged": 1, "pushed": 2}
+    world.everywhere("ours\n-\ntheirs\n")
+    revisions = [(row.origin, row.text.text) for row in memory.revisions.order_by("number")]
+    assert revisions[1:] == [
+        ("hub", "ours\n-\nb\n"),
+        (side, "a\n-\ntheirs\n"),
+        ("merge", "ours\n-\ntheirs\n"),
+    ]
+    assert quiet(world.run())
+
+
+def test_different_lines_changed_on_both_sides_are_merged_and_both_texts_kept(world: World) -> None:
+    memory = world.create("a\n-\nb\n", title="Lines")
+    world.synced()
+    world.letta.edit(world.letta.only().id, text="letta\n-\nb\n")
+    world.local.edit(world.local.only().id, text="a\n-\nlocal\n")
+    assert did(world.run()) == {"pulled": 1, "merged": 1, "pushed": 2}
+    world.everywhere("letta\n-\nlocal\n")
+    assert history(memory) == ["a\n-\nb\n", "letta\n-\nb\n", "a\n-\nlocal\n", "letta\n-\nlocal\n"]
+    assert quiet(world.run())
+
+
+def test_a_text_whose_change_the_hub_has_already_is_kept_before_it_is_overwritten(world: World) -> None:
+    memory = world.create("a\n-\nb\n", title="Lines")
+    world.synced()
+    world.edit(memory, text="ours\n-\nsame\n")
+    world.letta.edit(world.letta.only().id, text="a\n-\nsame\n")
+    assert did(world.run()) == {"merged": 1, "pushed": 2}
+    world.everywhere("ours\n-\nsame\n")
+    assert "a\n-\nsame\n" in history(memory)
+    assert quiet(world.run())
+
+
 def test_the_same_change_on_both_sides_is_no_conflict(synced: World) -> None:
     for server in synced.servers.values():
         server.edit(server.only().id, text="two")
@@ -132,6 +171,18 @@ def test_a_conflict_follows_what_the_side_shows_and_keeps_what_it_showed(clash: 
     assert clash.conflict().side["text"] == "theirs again"
     assert "theirs" in history(clash.memory())
     assert clash.memory().text == "ours"
+    assert quiet(clash.run())
+
+
+def test_a_conflict_closes_when_both_can_be_merged_again(clash: World) -> None:
+    clash.edit(clash.memory(), text="zero\n-\none")
+    clash.letta.edit(clash.letta.only().id, text="one\n-\ntwo")
+    clash.run()
+    clash.conflict()
+    clash.letta.edit(clash.letta.only().id, text="one")
+    clash.run()
+    clash.everywhere("zero\n-\none")
+    assert {"theirs", "one\n-\ntwo"} <= set(history(clash.memory()))
     assert quiet(clash.run())
 
 
