@@ -6,10 +6,11 @@ import hashlib
 import uuid
 import zlib
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import User
-from django.db import models
+from django.db import models, transaction
 from django.urls import reverse
 from django.utils import timezone
 
@@ -22,30 +23,54 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+FRESH = timedelta(minutes=30)  # a text kept before that is noted as kept again: `retention` leaves such texts alone
+
+
 class TextQuerySet(models.QuerySet["Text"]):
+    @transaction.atomic(savepoint=False)
     def keep(self, texts: Iterable[str]) -> None:
-        """Store every text that is not stored yet."""
+        """Store every text that is not stored yet. Refer to them in the same transaction."""
         rows = {digest_of(text): text for text in texts}
-        known = set(self.filter(digest__in=rows).values_list("digest", flat=True)) if len(rows) < 500 else set()
-        fresh: list[Any] = [
-            Text(digest=digest, data=zlib.compress(text.encode()), length=len(text))
-            for digest, text in rows.items()
-            if digest not in known
-        ]
-        self.bulk_create(fresh, ignore_conflicts=True, batch_size=500)
+        digests = sorted(rows)
+        for first in range(0, len(digests), 500):
+            self._keep(digests[first : first + 500], rows)
+
+    def _keep(self, digests: list[str], rows: Mapping[str, str]) -> None:
+        now = timezone.now()
+        stale = self.filter(digest__in=digests, kept_at__lt=now - FRESH).order_by("digest")
+        found = list(stale.select_for_update().values_list("digest", flat=True))
+        if found:  # from here on nobody deletes them: either they are locked, or they are fresh
+            self.filter(digest__in=found).update(kept_at=now)
+        known = set(self.filter(digest__in=digests).values_list("digest", flat=True))
+        fresh: list[Any] = [Text.of(rows[digest], digest, now) for digest in digests if digest not in known]
+        self.bulk_create(fresh, ignore_conflicts=True)
 
 
 class Text(models.Model):
-    """A text, stored once by content, compressed. `length` in characters."""
+    """A text, stored once by content, compressed. `length` in characters, `size` in bytes as it is stored.
+
+    kept_at: when somebody was last about to refer to it.
+    """
 
     digest = models.CharField(max_length=64, primary_key=True)
     data = models.BinaryField()
     length = models.PositiveIntegerField()
+    kept_at = models.DateTimeField(default=timezone.now)
+    size = models.PositiveIntegerField(default=0)
 
     objects = TextQuerySet.as_manager()
 
+    class Meta:
+        # Sums of sizes are read from this index, without the texts.
+        indexes: ClassVar = [models.Index(fields=["digest", "size"], name="text_sizes")]
+
     def __str__(self) -> str:
         return self.text
+
+    @classmethod
+    def of(cls, text: str, digest: str, now: datetime) -> Text:
+        data = zlib.compress(text.encode())
+        return cls(digest=digest, data=data, length=len(text), size=len(data), kept_at=now)
 
     @property
     def text(self) -> str:
@@ -172,6 +197,7 @@ class Revision(models.Model):
     class Meta:
         ordering: ClassVar = ["-number"]
         constraints: ClassVar = [models.UniqueConstraint(fields=["memory", "number"], name="revision_once")]
+        indexes: ClassVar = [models.Index(fields=["created_at", "memory"], name="revision_by_age")]
 
     def __str__(self) -> str:
         return f"{self.memory_id} r{self.number}"
@@ -179,3 +205,44 @@ class Revision(models.Model):
     @property
     def state(self) -> State:
         return {**self.fields, "text": self.text.text}
+
+
+class PurgeKind(models.TextChoices):
+    """What was removed for good."""
+
+    TEXT = "text", "erased a piece of text"
+    REVISIONS = "revisions", "removed the earlier revisions"
+    MEMORY = "memory", "removed the memory"
+
+
+class Purge(models.Model):
+    """That somebody removed something for good: who, when, and of how many versions; never what it was.
+
+    waits: what is still to be erased, because a side shows it or somebody is writing it: `texts` (digests of whole
+    ones), `states` (hashes), and `for`: whom it waits for, in words.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="purges")
+    memory = models.ForeignKey(Memory, null=True, on_delete=models.SET_NULL, related_name="purges")
+    kind = models.CharField(max_length=10, choices=PurgeKind)
+    user = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    author = models.CharField(max_length=200, blank=True)
+    versions = models.PositiveIntegerField(default=0)
+    waits = models.JSONField(default=dict)
+    created_at = models.DateTimeField(default=timezone.now)
+    done_at = models.DateTimeField(null=True)
+    called_off = models.BooleanField(default=False, help_text="The memory was restored before it was removed.")
+
+    class Meta:
+        ordering: ClassVar = ["-created_at", "-pk"]
+        indexes: ClassVar = [
+            models.Index(fields=["project", "-created_at"], name="purge_by_project"),
+            models.Index(fields=["done_at"], name="purge_open", condition=models.Q(done_at=None)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} ({self.project})"
+
+    @property
+    def waits_for(self) -> list[str]:
+        return [] if self.done_at else list(self.waits.get("for", ()))

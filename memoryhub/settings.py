@@ -40,6 +40,10 @@ STORE_TIMEOUT = env.seconds("STORE_TIMEOUT", 15.0)  # for one call to a Letta or
 AGENT_PATIENCE = env.seconds("AGENT_PATIENCE", 60.0)  # that a write waits for an agent which is at work with the block
 os.environ["ANONYMIZED_TELEMETRY"] = "False"  # chromadb takes it from nowhere else
 
+# --- History --------------------------------------------------------------------------------------------
+
+HISTORY_FULL_DAYS = env.number("HISTORY_FULL_DAYS", 30, lowest=0, highest=36500)  # 0: every version, for ever
+
 # --- Django ---------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
@@ -99,7 +103,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-32000;",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-32000;"
+        "PRAGMA secure_delete=ON;",  # what was deleted is overwritten: a purged text is not left in free pages
     }
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60
