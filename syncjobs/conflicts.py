@@ -62,7 +62,7 @@ def resolve(
         _as_its_own(conflict, user)
     elif how != "side":
         _into_history(conflict, memory)
-    _agree_on_what_was_seen(conflict)
+    agree_on_what_was_seen(conflict)
     conflict.resolution, conflict.resolved_by, conflict.closed_at = how, user, timezone.now()
     conflict.save(update_fields=["resolution", "resolved_by", "closed_at"])
     note = f"conflict with {conflict.connection.get_side_display()} resolved: kept {WORDS[how]}"
@@ -102,7 +102,7 @@ def _into_history(conflict: Conflict, memory: Memory) -> None:
     actions.record([actions.Change(memory, theirs, Origin(side.side), author=side.side, note=note)])
 
 
-def _agree_on_what_was_seen(conflict: Conflict) -> None:
+def agree_on_what_was_seen(conflict: Conflict) -> None:
     """From now on the side's text counts as known, so that what was decided is pushed over it, and only over it."""
     replica = Replica.objects.filter(memory_id=conflict.memory_id, connection_id=conflict.connection_id).first()
     if replica is None:  # the connection was confirmed anew: the next run looks without any base

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 
 from blocks.forms import ExactField
 from blocks.lineends import keep_line_endings
 from blocks.models import Memory
+from blocks.purge import LABEL_MARK, MARK, Secret
 from syncjobs.conflicts import RESOLUTIONS
 
 
@@ -26,3 +28,41 @@ class DecisionForm(forms.Form):
 
     def clean_text(self) -> str:
         return keep_line_endings(self.memory.text, self.cleaned_data["text"])
+
+
+class SureForm(forms.Form):
+    """What cannot be undone is asked twice."""
+
+    sure = forms.BooleanField(
+        label="I know that this cannot be undone", error_messages={"required": "Tick this first: it cannot be undone."}
+    )
+
+
+class HiddenAgain(forms.Textarea):
+    """A field whose content is never sent back."""
+
+    def format_value(self, value: Any) -> None:
+        return None
+
+
+class SecretForm(SureForm):
+    """A piece of text that is to go for good."""
+
+    SHORTEST = 4
+    secret = ExactField(
+        label="The text to erase",
+        help_text="Exactly as it stands there, capitals too. It is neither stored nor logged.",
+        widget=HiddenAgain(attrs={"class": "field", "rows": 3, "autocomplete": "off", "spellcheck": "false"}),
+    )
+    everywhere = forms.BooleanField(
+        required=False, initial=True, label="In every memory of this project, not only in this"
+    )
+    field_order = ("secret", "everywhere", "sure")
+
+    def clean_secret(self) -> Secret:
+        text = self.cleaned_data["secret"].strip()
+        if len(text) < self.SHORTEST:
+            raise ValidationError(f"At least {self.SHORTEST} characters: less would be found by chance.")
+        if text in MARK or text in LABEL_MARK:
+            raise ValidationError("This is what is put in the place of what was purged.")
+        return Secret(text)

@@ -12,7 +12,9 @@ from django.db.models import Count, Max, Min, Q
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
+from blocks import sizes
 from blocks.models import Memory
+from blocks.sizes import Size
 from blocks.standing import Place, places_of
 from memoryhub.models import Membership, Project, Role
 from syncjobs.leases import SECONDS
@@ -32,6 +34,11 @@ class Card:
     conflicts: int
     places: dict[str, Place]
     latest: SyncRun | None
+
+    @property
+    def history(self) -> Size:
+        """How much room its history takes."""
+        return sizes.of_projects([self.project])[self.project.pk]
 
     @property
     def sides(self) -> list[Place]:

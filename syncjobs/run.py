@@ -20,6 +20,7 @@ from syncjobs.foresee import SHOWN_STEPS, chunked, foresee
 from syncjobs.match import Item
 from syncjobs.models import Intent, RunStatus, SyncRun
 from syncjobs.observe import Observation, observe, observe_one
+from syncjobs.purge import finish_of
 from syncjobs.recover import recover
 from syncjobs.sides import OpenSide, look_up_sides
 from syncjobs.tally import Tally
@@ -51,6 +52,7 @@ def start(run: SyncRun) -> None:
         if not got:
             raise Busy
         _Runner(run, holder).run()
+    finish_of([run.project_id])
     leases.release(holder)
 
 
@@ -226,6 +228,7 @@ def push(memory_ids: Iterable[int]) -> list[int]:
         project = Project.objects.select_related("letta_server", "local_store").get(pk=project_id)
         busy += _push_project(project, pks, holder)
     leases.release(holder)
+    finish_of(by_project)
     return busy
 
 

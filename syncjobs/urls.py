@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path, re_path
 
-from syncjobs.views import conflicts, connections, home, status, sync
+from syncjobs.views import conflicts, connections, home, purge, status, sync
 
 of_project = [
     path("sync/", sync.sync, name="sync"),
@@ -13,6 +13,10 @@ of_project = [
     path("sync/preview/", sync.sync_preview, name="sync_preview"),
     path("sync/runs/<int:pk>/", sync.run, name="run"),
     path("sync/runs/<int:pk>/stop/", sync.run_stop, name="run_stop"),
+    path("m/<uuid:uuid>/purge/", purge.show, name="memory_purge"),
+    path("m/<uuid:uuid>/purge/text/", purge.text, name="memory_purge_text"),
+    path("m/<uuid:uuid>/purge/revisions/", purge.revisions, name="memory_purge_revisions"),
+    path("m/<uuid:uuid>/purge/memory/", purge.memory, name="memory_purge_memory"),
     path("conflicts/", conflicts.conflicts, name="conflicts"),
     path("conflicts/<int:pk>/", conflicts.conflict, name="conflict"),
     path("conflicts/<int:pk>/resolve/", conflicts.conflict_resolve, name="conflict_resolve"),

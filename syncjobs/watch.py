@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -14,9 +15,11 @@ from django_tasks_db.models import DBTaskResult
 
 from blocks.actions import purge_deleted
 from blocks.models import Memory
+from blocks.retention import sweep, thin
 from memoryhub.models import Project, SyncMode
 from syncjobs import leases
 from syncjobs.models import Connection, Replica, RunStatus, SyncRun
+from syncjobs.purge import finish, clean_again, prune_intents, shown_elsewhere
 from syncjobs.tasks import enqueue_run, has_sides, push, sync
 
 logger = logging.getLogger(__name__)
@@ -26,6 +29,8 @@ PATIENCE = timedelta(seconds=15)  # how long an edit may wait before it is queue
 HELD = 3.0  # seconds between two tries of what waits for an agent
 KEEP_RUNS = timedelta(days=30)
 HOUR = 3600.0
+PURGES = 5.0  # seconds between two looks whether a purge can be finished
+AT_ONCE = 1.0  # seconds of tidying between two rounds
 
 
 class Watch:
@@ -35,7 +40,8 @@ class Watch:
         self.holder = leases.new_holder()
         self.pushed: dict[int, tuple[float, float]] = {}  # project -> (when to queue again, after how long then)
         self.held: dict[int, float] = {}  # project -> when what waits for agents was queued
-        self.tidied = 0.0
+        self.tidied = self.purged = 0.0
+        self.tidying: Iterator[object] | None = None
 
     def round(self) -> bool:
         """Do what is due; False while another watch has the lease."""
@@ -48,6 +54,7 @@ class Watch:
                 self._start_if_due(project)
                 self._push_held(project)
                 self._push_again(project)
+        self._finish_purges()
         self._tidy()
         return True
 
@@ -113,13 +120,32 @@ class Watch:
         self.pushed[project.pk] = (time.monotonic() + pause, min(LONGEST, pause * 2))
         push.enqueue(ids)
 
+    def _finish_purges(self) -> None:
+        if time.monotonic() - self.purged > PURGES or not self.purged:
+            self.purged = time.monotonic()
+            finish()
+
     def _tidy(self) -> None:
-        if time.monotonic() - self.tidied < HOUR and self.tidied:
-            return
-        self.tidied = time.monotonic()
-        purge_deleted()
-        SyncRun.objects.filter(created_at__lt=timezone.now() - KEEP_RUNS).delete()
-        call_command("prune_db_task_results", queue_name="*", min_age_days=1, verbosity=0)
+        """Once an hour, a part in each round: what there is to remove can be much."""
+        if self.tidying is None and (time.monotonic() - self.tidied >= HOUR or not self.tidied):
+            self.tidied, self.tidying = time.monotonic(), tidying(timezone.now())
+        tidying_now, self.tidying = self.tidying, None  # one that fails is begun anew in an hour
+        until = time.monotonic() + AT_ONCE
+        for _ in tidying_now or ():
+            if time.monotonic() > until:
+                self.tidying = tidying_now
+                return
+
+
+def tidying(now: datetime) -> Iterator[object]:
+    """Remove what is kept for a time only, a little at each step."""
+    yield purge_deleted(now)
+    yield SyncRun.objects.filter(created_at__lt=now - KEEP_RUNS).delete()
+    yield call_command("prune_db_task_results", queue_name="*", min_age_days=1, verbosity=0)
+    yield from prune_intents(now - KEEP_RUNS)
+    yield from thin(now, shown_elsewhere)
+    yield from sweep(now)
+    clean_again(now)
 
 
 DIED = "The process that ran this died. What it had done is recorded; the rest was queued again."

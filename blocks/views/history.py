@@ -31,6 +31,8 @@ def history(request: Request, slug: str, uuid: UUID) -> HttpResponse:
         "next": revisions[ON_PAGE - 1].number if len(revisions) > ON_PAGE else None,
         "comparison": _comparison(request, memory),
         "may_edit": may_edit(project),
+        "may_purge": project.role == Role.OWNER,  # type: ignore[attr-defined]
+        "purges": memory.purges.all()[:ON_PAGE],
     }
     return respond(request, "blocks/history.html", context, fragment="whole")
 
@@ -43,13 +45,28 @@ def _number(request: Request, name: str) -> int:
 
 def _comparison(request: Request, memory: Memory) -> dict[str, Any]:
     """Two revisions and how they differ; unless asked otherwise the latest and the one before it."""
-    new_number = _number(request, "to") or memory.number
-    old_number = _number(request, "from") or max(new_number - 1, 1)
-    found = {r.number: r for r in memory.revisions.select_related("text").filter(number__in=[old_number, new_number])}
-    if {old_number, new_number} - set(found):
+    asked_new = _number(request, "to") or memory.number
+    new = _kept(memory, asked_new)
+    asked_old = _number(request, "from")
+    old = _kept(memory, asked_old) if asked_old else _before(memory, new)
+    missing = [asked for asked, got in ((asked_old, old), (asked_new, new)) if asked and asked != got.number]
+    text = diff.lines(old.text.text, new.text.text)
+    return {"old": old, "new": new, "text": text, "fields": _fields(old, new), "missing": missing}
+
+
+def _kept(memory: Memory, number: int) -> Revision:
+    """The revision of that number, or the nearest one before it (else after it) where that is no longer kept."""
+    if number > memory.number:
         raise Http404("This memory has no such revision.")
-    old, new = found[old_number], found[new_number]
-    return {"old": old, "new": new, "text": diff.lines(old.text.text, new.text.text), "fields": _fields(old, new)}
+    revisions = memory.revisions.select_related("text")
+    found = revisions.filter(number__lte=number).first() or revisions.last()
+    if found is None:
+        raise Http404("This memory has no revisions.")
+    return found
+
+
+def _before(memory: Memory, revision: Revision) -> Revision:
+    return memory.revisions.select_related("text").filter(number__lt=revision.number).first() or revision
 
 
 def _fields(old: Revision, new: Revision) -> list[dict[str, Any]]:
