@@ -112,9 +112,12 @@ class LettaStore:
         ]
 
     def adopt(self, id: str) -> None:
-        block = self._calls.block(id)
-        if block is None:
+        block = self._calls.block(id) if id else None
+        if not isinstance(block, dict):
             raise StoreError("This block does not exist any more.", permanent=True)
+        if is_private(block, tags_of(block)):
+            message = "This block is an agent's own, a template, hidden, or the hub's: it cannot be in a project."
+            raise StoreError(message, permanent=True)
         snapshot = read_block(block, self.scope)
         if snapshot.project not in ("", self.slug):
             raise StoreError(f"This block belongs to the project {snapshot.project} already.", permanent=True)

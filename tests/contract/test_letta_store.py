@@ -240,6 +240,10 @@ def test_others_are_in_no_project_and_can_be_adopted(server: Server, slug: str, 
     assert sorted(server.show(free)["tags"]) == [f"memhub:project:{slug}", "theirs"]
     with pytest.raises(StoreError, match="another"):
         store.adopt(taken)
+    with pytest.raises(StoreError, match="agent's own"):
+        store.adopt(server.block(label="human")["id"])
+    with pytest.raises(StoreError, match="not exist"):
+        store.adopt("")
 
 
 # Finding
