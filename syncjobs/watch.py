@@ -19,7 +19,7 @@ from blocks.retention import sweep, thin
 from memoryhub.models import Project, SyncMode
 from syncjobs import leases
 from syncjobs.models import Connection, Replica, RunStatus, SyncRun
-from syncjobs.purge import finish, clean_again, prune_intents, shown_elsewhere
+from syncjobs.purge import clean_again, finish, prune_intents, shown_elsewhere
 from syncjobs.tasks import enqueue_run, has_sides, push, sync
 
 logger = logging.getLogger(__name__)
