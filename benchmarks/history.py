@@ -18,16 +18,7 @@ VERSIONS, LENGTH = 8_640, 5_000
 
 def run(quick: bool) -> Iterator[tuple]:
     start_django()
-    yield (
-        "text",
-        "versions",
-        "raw MB",
-        "database MB",
-        "bytes a version",
-        "of the raw",
-        "ms a version",
-        "MB after thinning",
-    )
+    yield "text", "versions", "raw MB", "database MB", "bytes each", "of the raw", "ms each", "MB after thinning"
     count = VERSIONS // 20 if quick else VERSIONS
     writer = Writer()
     yield _measured("prose", count, lambda number: writer.words(12))

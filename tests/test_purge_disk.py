@@ -48,7 +48,8 @@ for n in range(30):  # so that its words lie in old segments of the index, and i
     memory = actions.edit(memory, {"text": text(f" {SECRET} {n}")}, user=olga, based_on=memory.number)
     others[n] = actions.edit(others[n], {"text": text()}, user=olga, based_on=others[n].number)
 memory = actions.edit(memory, {"description": f"is {SECRET}"}, user=olga, based_on=memory.number)
-blobs = [bytes(data)[40:100] for data in Text.objects.values_list("data", flat=True) if SECRET.encode() in zlib.decompress(data)]
+texts = Text.objects.values_list("data", flat=True)
+blobs = [bytes(data)[40:100] for data in texts if SECRET.encode() in zlib.decompress(data)]
 assert len(blobs) == 31
 wanted = [SECRET.encode(), SECRET.lower().encode(), b"zq7", b"q7v", b"xk9", *blobs]
 assert len({piece for _, piece in bytes_there(*wanted)}) > 20

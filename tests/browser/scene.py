@@ -11,7 +11,7 @@ from typing import Any
 from django.utils import timezone
 
 from blocks import actions
-from blocks.models import Memory, SyncState, Text, digest_of
+from blocks.models import Memory, Purge, PurgeKind, SyncState, Text, digest_of
 from blocks.signals import memories_changed
 from blocks.state import state_hash
 from memoryhub.models import Project
@@ -63,6 +63,7 @@ def make_scene(full: Project, empty: Project) -> Scene:
         actions.delete([gone], user=maria)
         Memory.objects.filter(project=full, waiting_since__lt=timezone.now()).update(waiting_since=None)
     cannot_be_read(broken)
+    purged(edited)
     decided.refresh_from_db()
     runs = [make_run(full, status) for status in ("done", "braked", "running")]
     done, braked, running = runs
@@ -88,6 +89,14 @@ def conflict(memory: Memory, user: Any) -> Conflict:
     replica = seen_there(memory, text, SyncState.CONFLICT)
     conflicts.open_conflict(None, edited, replica, ["text"])
     return Conflict.objects.get(memory=memory, closed_at=None)
+
+
+def purged(memory: Memory) -> None:
+    """Earlier revisions, and a text that still stands on both sides."""
+    said: Any = {"project": memory.project, "memory": memory, "author": "olga", "versions": 3}
+    Purge.objects.create(kind=PurgeKind.REVISIONS, done_at=timezone.now(), **said)
+    states = list(memory.replicas.values_list("base_hash", flat=True))
+    Purge.objects.create(kind=PurgeKind.TEXT, waits={"states": states, "for": ["Letta", "local"]}, **said)
 
 
 def cannot_be_read(memory: Memory) -> None:

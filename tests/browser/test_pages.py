@@ -89,6 +89,9 @@ PAGES = [
     Shown("memory-deleted", at("memory", lambda s: s.deleted.uuid)),
     Shown("memory_new", at("memory_new")),
     Shown("memory_history", at("memory_history", lambda s: s.memory.uuid)),
+    Shown("memory_purge", at("memory_purge", lambda s: s.memory.uuid)),
+    Shown("memory_purge-deleted", at("memory_purge", lambda s: s.deleted.uuid)),
+    Shown("memory_purge-conflict", at("memory_purge", lambda s: s.open.memory.uuid)),
     Shown("memory_delete", at("memory_delete", lambda s: s.memory.uuid)),
     Shown("activity", at("activity")),
     Shown("activity-empty", empty("activity")),
@@ -117,6 +120,7 @@ PAGES = [
 NO_PAGES = {"logout", "healthz", "memory_preview", "memory_archive", "memory_restore", "memory_restore_revision"} | {
     *("sync_now", "sync_allow", "run_stop", "conflict_resolve", "connection_test", "connection_confirm", "adopt"),
     *("project_archive", "project_unarchive", "member_invite", "member_role", "member_remove"),
+    *("memory_purge_text", "memory_purge_revisions", "memory_purge_memory"),
 }
 
 
