@@ -96,6 +96,7 @@ class MemoryForm(forms.Form):
     shared = forms.BooleanField(
         required=False, initial=True, label="Shared with Letta", help_text="Unticked: kept local, and gets no block."
     )
+    unshare_sure = forms.BooleanField(required=False, label="Delete the block on Letta")
     based_on = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
     def __init__(
@@ -164,6 +165,33 @@ class MemoryForm(forms.Form):
         if reserved := [tag for tag in tags if tag.startswith(MARK) and tag not in self.base["tags"]]:
             raise ValidationError(f"“{reserved[0][:40]}” begins with {MARK}, which is kept for the hub's own marks.")
         return tags
+
+    def clean_unshare_sure(self) -> bool:
+        """Taking a memory off Letta deletes its block, also under the agents that have it: that is asked first."""
+        sure: bool = self.cleaned_data["unshare_sure"]
+        if self.sharing is False and not sure and (reach := self._unsharing_reaches()):
+            raise ValidationError(
+                f"{reach} Tick this to delete it there; the memory stays here and in the local store."
+            )
+        return sure
+
+    def _unsharing_reaches(self) -> str:
+        """What would be deleted on Letta, '' where nothing would."""
+        replica = (
+            self.memory
+            and (
+                self.memory.replicas.filter(connection__side="letta")
+                .exclude(external_id="")
+                .select_related("connection")
+            ).first()
+        )
+        if not replica:
+            return ""
+        names = [str(agent["name"]) for agent in replica.connection.agents.get(replica.external_id, [])]
+        if not names:
+            return f"Without sharing, the block {replica.external_id} goes."
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        return f"Without sharing, the block {replica.external_id} goes, and these agents lose it: {shown}."
 
     def clean_limit(self) -> int:
         limit = self.cleaned_data["limit"]

@@ -174,8 +174,12 @@ class Standing:
 
     @property
     def agents(self) -> list[Any]:
-        """Agents known to have the block attached."""
-        return list(self.replica.keep.get("agents", [])) if self.replica else []
+        """Agents that have the block attached; of one that is gone those that had it."""
+        if not self.replica:
+            return []
+        attached = self.place.connection.agents if self.place.connection else {}
+        known = attached.get(self.external_id, []) if self.external_id else self.replica.keep.get("agents", [])
+        return list(known)
 
 
 def standing(memory: Memory, place: Place, replica: Any, conflict: bool) -> Standing:

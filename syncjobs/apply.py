@@ -218,7 +218,8 @@ class Batch:
             if stepped and agent and hold(replica, agent, held_since):
                 work.waits.add(side.side)
         elif seen is Seen.GONE:
-            forget(replica)
+            agents = side.connection.agents.get(replica.external_id, ())
+            forget(replica, {"agents": [agent["id"] for agent in agents]} if agents else None)
         elif seen is Seen.UNKNOWN:
             self._unknown(work, side, replica)
         return replica

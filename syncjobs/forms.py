@@ -29,6 +29,12 @@ class DecisionForm(forms.Form):
     def clean_text(self) -> str:
         return keep_line_endings(self.memory.text, self.cleaned_data["text"])
 
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("how") == "edited" and "text" not in self.data:
+            raise ValidationError("The edited text did not arrive: nothing was decided.")
+        return data
+
 
 class SureForm(forms.Form):
     """What cannot be undone is asked twice."""

@@ -35,6 +35,7 @@ class Connection(models.Model):
     look_error = models.TextField(blank=True)
     items = models.PositiveIntegerField(null=True, help_text="Items in scope at the last complete look.")
     problems = models.JSONField(default=list, help_text="Items that could not be read at the last look: [id, why].")
+    agents = models.JSONField(default=dict, help_text="By block id the agents that have it: [{id, name}].")
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["project", "side", "address"], name="connection_once")]

@@ -21,6 +21,7 @@ from syncjobs.plan import Seen
 from syncjobs.sides import OpenSide
 
 T = TypeVar("T")
+LOOKED = ("looked_at", "look_seconds", "look_error")
 LONGEST_KIND, LONGEST_ID = 400, 500
 
 
@@ -212,6 +213,7 @@ def _take(
     claimed = _claimed(project, side, unlinked)
     foreign = _foreign_uuids(project, unlinked)
     matcher.put(side.side, [s for s in readable if s.in_scope and s.id not in claimed], gone, foreign)
+    _note_agents(side, look, missing)
     _note_look(side, look, problems)
 
 
@@ -273,10 +275,19 @@ def _note_failure(side: OpenSide) -> None:
     side.connection.save(update_fields=["look_error"])
 
 
+def _note_agents(side: OpenSide, look: Look, missing: list[str]) -> None:
+    """Who sees what. Of items that are gone it stays known until they are forgotten: a restore attaches them again."""
+    if look.agents is None:
+        return
+    known, shown = side.connection.agents, {snapshot.id for snapshot in look.snapshots}
+    side.connection.agents = {id: known[id] for id in missing if id in known}
+    side.connection.agents |= {id: agents for id, agents in look.agents.items() if id in shown}
+
+
 def _note_look(side: OpenSide, look: Look, problems: list[Snapshot]) -> None:
     connection = side.connection
     connection.looked_at = timezone.now()
     connection.items = len(look.snapshots)
     connection.problems = [[snapshot.id, snapshot.problem] for snapshot in problems][:200]
     connection.look_error = side.error or side.partial
-    connection.save(update_fields=["looked_at", "look_seconds", "look_error", "items", "problems"])
+    connection.save(update_fields=[*LOOKED, "items", "problems", "agents"])

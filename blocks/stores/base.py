@@ -57,11 +57,15 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Look:
-    """All items in scope. `complete` False: some could not be listed, so nothing follows from absence."""
+    """All items in scope. `complete` False: some could not be listed, so nothing follows from absence.
+
+    agents: by item id the agents that have it attached, each with `id` and `name` (None: could not be listed).
+    """
 
     snapshots: list[Snapshot]
     complete: bool = True
     problems: list[str] = field(default_factory=list)
+    agents: dict[str, list[dict[str, str]]] | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Literal
 from uuid import UUID
 
 from blocks.state import FIELDS
-from blocks.stores import letta_digest, letta_server
+from blocks.stores import letta_agents, letta_digest, letta_server
 from blocks.stores.base import Look, Outcome, Probe, Snapshot, StoreError, Write
 from blocks.stores.letta_agents import Agents
 from blocks.stores.letta_blocks import MEMORY, Scope, is_private, read_block, tags_of
@@ -54,11 +54,20 @@ class LettaStore:
     def look(self) -> Look:
         tags = self.scope.server_tags()
         listing = Listing(self._calls, {"tags": tags} if tags else {})
-        read = [read_block(block, self.scope) for page in listing.pages() for block in page]
+        with ThreadPoolExecutor(1) as pool:  # while the blocks come, since it takes a call more
+            agents = pool.submit(self._attached)
+            read = [read_block(block, self.scope) for page in listing.pages() for block in page]
         found = [snapshot for snapshot in read if snapshot.in_scope and snapshot.id]
         strange = [snapshot.problem for snapshot in read if not snapshot.id]
         problems = strange + ([listing.problem] if listing.problem else [])
-        return Look(found, complete=not problems, problems=problems)
+        return Look(found, complete=not problems, problems=problems, agents=agents.result())
+
+    def _attached(self) -> dict[str, list[dict[str, str]]] | None:
+        """Who sees which block; a look does without where that cannot be listed."""
+        try:
+            return letta_agents.attached(self._calls)
+        except StoreError:
+            return None
 
     def get(self, ids: Sequence[str]) -> dict[str, Snapshot | None]:
         with ThreadPoolExecutor(THREADS, thread_name_prefix="letta") as pool:

@@ -20,6 +20,7 @@ T = TypeVar("T")
 REMEMBERED = 2.0  # seconds for which an answer is taken again: a run asks about many blocks, which share agents
 CLOCKS = timedelta(seconds=2)  # by which the server's clock may differ from ours
 LONGEST = timedelta(hours=1)  # of a turn; a run that "runs" for longer was left behind by a server that died
+MOST_AGENTS = 300  # listed at a look: the server sends each with all its blocks
 PAGE, PAGES = 500, 10  # runs of an agent that are looked through, newest first
 
 
@@ -126,3 +127,31 @@ def when(said: Any) -> datetime | None:
 
 def name_of(agent: dict[str, Any]) -> str:
     return str(agent.get("name") or agent.get("id") or "")
+
+
+def attached(calls: Calls) -> dict[str, list[dict[str, str]]]:
+    """By block id the agents that have it attached, each with `id` and `name`; of the first 300 agents.
+
+    Raises `StoreError`.
+    """
+    found: dict[str, list[dict[str, str]]] = {}
+    for agent in _all_agents(calls):
+        for block in agent.get("blocks") or ():
+            if isinstance(block, dict) and isinstance(block.get("id"), str):
+                found.setdefault(block["id"], []).append({"id": agent["id"], "name": name_of(agent)})
+    return found
+
+
+def _all_agents(calls: Calls) -> Iterator[dict[str, Any]]:
+    seen: set[str] = set()
+    query: dict[str, Any] = {"limit": 100, "include": ["agent.blocks"], "order": "asc"}
+    while True:
+        page = calls.call("get", "/v1/agents/", query=query)
+        agents = [agent for agent in page if isinstance(agent, dict) and isinstance(agent.get("id"), str)]
+        yield from (agent for agent in agents if agent["id"] not in seen)
+        if len(page) < query["limit"] or not agents or agents[-1]["id"] in seen:
+            return
+        seen.update(agent["id"] for agent in agents)
+        query["after"] = agents[-1]["id"]
+        if len(seen) >= MOST_AGENTS:
+            return

@@ -195,3 +195,26 @@ def test_what_a_memory_says_is_escaped(client, project, editor):
     text = "</textarea><script>alert(1)</script>"
     memory = actions.create(project, {"title": text, "text": text, "tags": [text]}, user=editor)
     assert "<script>alert" not in client.get(url(memory)).text
+
+
+def on_letta(memory):
+    connection = memory.project.connections.create(side="letta", address="http://letta:8283")
+    connection.agents = {"block-1": [{"id": "agent-1", "name": "gpt-ops"}]}
+    connection.save()
+    memory.replicas.create(connection=connection, external_id="block-1")
+
+
+def test_taking_a_memory_off_letta_is_asked_first(client, memory, editor):
+    on_letta(memory)
+    client.force_login(editor)
+    address = memory.get_absolute_url()
+    fields = {"title": memory.title, "text": memory.text, "label": memory.label, "kind": memory.kind}
+    fields |= {"limit": memory.limit, "based_on": memory.number, "tags": "deploy", "description": ""}
+    answer = client.post(address, fields)
+    assert answer.status_code == 422
+    assert "these agents lose it: gpt-ops" in answer.content.decode()
+    memory.refresh_from_db()
+    assert memory.shared
+    assert client.post(address, fields | {"unshare_sure": "on"}).status_code == 302
+    memory.refresh_from_db()
+    assert not memory.shared

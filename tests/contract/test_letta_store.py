@@ -634,3 +634,14 @@ def test_the_digest_keeps_to_its_limit(store: LettaStore, server: Server, slug: 
     with pytest.raises(StoreError, match="5"):
         store.write_digest(slug, "123456", "old")
     assert store.read_digest(slug)[0] == "old"
+
+
+def test_a_look_tells_which_agents_see_a_block(store: LettaStore, server: Server) -> None:
+    made = create(store).snapshot
+    agent = server.agent(made.id)
+
+    look = store.look()
+
+    assert look.agents is not None
+    assert [known["id"] for known in look.agents[made.id]] == [agent]
+    assert look.agents[made.id][0]["name"]

@@ -191,7 +191,9 @@ class FakeStore:
             raise StoreError("the list fails")
         things = [t for t in self.server.things.values() if self._in_scope(t) and t.id not in self.server.unlisted]
         problems = ["some could not be listed"] if self.server.unlisted else []
-        return Look([self._snapshot(thing) for thing in things], complete=not problems, problems=problems)
+        agents = {id: [{"id": a, "name": a} for a in agents] for id, agents in self.server.attached.items()}
+        shown = [self._snapshot(thing) for thing in things]
+        return Look(shown, complete=not problems, problems=problems, agents=agents)
 
     def get(self, ids: Sequence[str]) -> dict[str, Snapshot | None]:
         self._reach()

@@ -982,3 +982,15 @@ def test_where_a_side_decides_nothing_is_written_there(db: None, monkeypatch: py
     world.run()
     assert world.local.texts() == ["theirs"]
     assert not Memory.objects.get(text="theirs").live
+
+
+def test_a_block_deleted_by_others_comes_back_with_its_agents(synced: World) -> None:
+    block = synced.letta.only().id
+    synced.create("another, so that the side is not empty")
+    synced.letta.attached[block] = ["Ada", "Bob"]
+    synced.synced()
+    assert [agent["name"] for agent in synced.project.connections.get(side=LETTA).agents[block]] == ["Ada", "Bob"]
+    del synced.letta.things[block], synced.letta.attached[block]
+    synced.synced()
+    memory = Memory.objects.archived().get()
+    assert memory.replicas.get(connection__side=LETTA).keep["agents"] == ["Ada", "Bob"]
