@@ -138,6 +138,15 @@ def prints(meta: Meta) -> str:
     return "".join(_print(meta.get(key, "")) for key in PRINTED)
 
 
+def reprinted(meta: Meta, changes: Meta) -> Meta:
+    """memhub_meta of a row that gets `changes`: what somebody else changed in it before still shows as changed."""
+    new, old = prints(applied(meta, changes)), meta.get("memhub_meta")
+    if not isinstance(old, str) or len(old) != len(new):
+        return {"memhub_meta": new}
+    kept = (new if key in changes else old for key in PRINTED)
+    return {"memhub_meta": "".join(source[4 * i : 4 * i + 4] for i, source in enumerate(kept))}
+
+
 def sha(text: str) -> str:
     """The value of memhub_sha."""
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]

@@ -266,10 +266,11 @@ def add(step: Step, old: Row | None, row: Row, foreign: Meta) -> None:
 
 
 def merging(write: Write, document: Document, changes: Meta) -> Step:
-    """Metadata merged into every row of a document."""
-    rows = [Row(row.id, row.text, records.applied(row.meta, changes)) for row in document.rows]
-    after = Document(document.id, rows, records.merged(rows))
-    return Step(write, after, updates=[Row(row.id, None, dict(changes)) for row in document.rows])
+    """Metadata merged into every row of a document, each with the prints that tell when somebody changes one."""
+    updates = [Row(row.id, None, changes | records.reprinted(row.meta, changes)) for row in document.rows]
+    pairs = zip(document.rows, updates, strict=True)
+    rows = [Row(row.id, row.text, records.applied(row.meta, update.meta)) for row, update in pairs]
+    return Step(write, Document(document.id, rows, records.merged(rows)), updates=updates)
 
 
 def written(step: Step) -> Document:

@@ -116,6 +116,19 @@ def test_marks_leave_the_text_and_the_chunks_alone(originals, client, chroma_ser
         assert new.items() >= old.items()
 
 
+def test_metadata_changed_on_any_chunk_of_a_marked_original_wins(originals, client, chroma_server, collection):
+    store = ChromaStore(url=chroma_server, collection=collection, slug="planner")
+    rows = client.get_collection(collection, embedding_function=None)
+    before = next(s for s in store.look().snapshots if s.chunks > 2)
+    mark = Write("mark", uuid4(), before.state | {"label": "l"}, id=before.id, expected=before.hash)
+    (outcome,) = do(store, mark)
+    change(rows, f"{before.id}_chunk_2", status="changed there")
+    assert seen(store)[before.id].state == outcome.snapshot.state | {"status": "changed there"}
+    (outcome,) = do(store, Write("mark", mark.uuid, before.state | {"description": "d"}, id=before.id))
+    assert outcome.snapshot.state["status"] == "changed there"
+    assert seen(store)[before.id].state["status"] == "changed there"
+
+
 def test_a_mark_does_not_overwrite_what_is_said(store, rows):
     put(rows, "d_chunk_0", "text", document_id="d", project_name="site", title="Theirs", chunk_index=0)
     (outcome,) = do(store, Write("mark", uuid4(), complete({"title": "Ours", "text": "Ours"}), id="d"))
