@@ -121,5 +121,7 @@ def _replicas(memory: Any, places: list[Any]) -> Iterator[Any]:
         fields = {key: value for key, value in state.items() if key != "text"}
         parts |= {f"{name}_fields": fields, f"{name}_text_id": digest_of(state["text"])}
         parts[f"{name}_hash"] = state_hash(state)
+    alike = memory.sync_state == SyncState.SYNCED
+    parts["hub_hash"] = memory.hash if alike else ""
     for place in places:
         yield Replica(memory=memory, connection=place, external_id=f"{place.side}-{memory.uuid}", **parts)

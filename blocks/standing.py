@@ -205,8 +205,16 @@ def _status(memory: Memory, place: Place, replica: Any, conflict: bool) -> str:
     return "same" if _at_base(memory, replica) else "waiting"
 
 
+def in_step(memory: Memory, replica: Any) -> bool:
+    """Whether nothing happened since a run last found both sides and the hub alike; hashes alone say so."""
+    as_seen = not replica.seen_hash or replica.seen_hash == replica.base_hash
+    return bool(replica.hub_hash == memory.hash and replica.base_hash and replica.status == "ok" and as_seen)
+
+
 def _at_base(memory: Memory, replica: Any) -> bool:
     """Whether the memory is still what it and the side last agreed on (in the fields that side carries)."""
+    if in_step(memory, replica):
+        return True
     fields = replica.base_fields
     if fields is None or any(getattr(memory, name) != value for name, value in fields.items() if name in FIELDS):
         return False
@@ -322,11 +330,26 @@ def rows_of(project: Project, memories: Iterable[Memory], places: dict[str, Plac
 
 
 def _prefetch(memories: list[Memory], connections: list[int]) -> None:
-    replicas = _related("replicas").filter(connection__in=connections).select_related("seen_text")
+    replicas = _related("replicas").filter(connection__in=connections)
     conflicts = _related("conflicts").filter(connection__in=connections, closed_at=None)
     prefetch_related_objects(
-        memories, Prefetch("replicas", replicas, "here"), Prefetch("conflicts", conflicts, "open_conflicts")
+        memories,
+        Prefetch("replicas", replicas.defer(*STATES), "here"),
+        Prefetch("conflicts", conflicts, "open_conflicts"),
     )
+    _complete(memories, replicas.select_related("seen_text"))
+
+
+STATES = ("keep", "base_fields", "seen_fields")  # JSON, which takes longer to read than all the rest
+
+
+def _complete(memories: list[Memory], replicas: QuerySet[Any]) -> None:
+    """Read in full what is not in step; most of a list is."""
+    here: list[tuple[Memory, Any]] = [(memory, one) for memory in memories for one in memory.here]  # type: ignore[attr-defined]
+    busy = [one.pk for memory, one in here if not in_step(memory, one) or not memory.live]
+    whole = replicas.in_bulk(busy) if busy else {}
+    for memory in memories:
+        memory.here = [whole.get(one.pk, one) for one in memory.here]  # type: ignore[attr-defined]
 
 
 def _related(name: str) -> QuerySet[Any]:
