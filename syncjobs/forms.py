@@ -32,7 +32,7 @@ class DecisionForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         if data.get("how") == "edited" and "text" not in self.data:
-            raise ValidationError("The edited text did not arrive: nothing was decided.")
+            self.add_error("text", "the edited text did not arrive.")
         return data
 
 

@@ -142,3 +142,15 @@ def test_one_of_another_project_is_not_there(client: Client, maria: User, confli
 
 def test_nothing_to_decide_says_so(client: Client, maria: User) -> None:
     assert "No open conflicts" in client.get(reverse("conflicts", args=["planner"])).text
+
+
+def test_an_edited_text_that_did_not_arrive_decides_nothing(
+    client: Client, maria: User, conflict: Conflict, world: World
+) -> None:
+    before = conflict.memory.text
+    answer = client.post(url("conflict_resolve", conflict), {"how": "edited", "seen_number": conflict.memory.number})
+    assert answer.status_code == 422
+    assert "did not arrive" in answer.content.decode()
+    conflict.refresh_from_db()
+    assert conflict.closed_at is None
+    assert world.memory().text == before
