@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 from django.shortcuts import get_object_or_404
@@ -28,8 +27,3 @@ def may_edit(project: Project) -> bool:
 
 def row_of(project: Project, memory: Memory) -> Row:
     return rows_of(project, [memory])[0]
-
-
-def agents_of(row: Row) -> list[Any]:
-    """Agents known to see the memory's block."""
-    return row.letta.agents
