@@ -100,13 +100,21 @@ class Writer:
     def _differs(self, write: Write, snapshot: Snapshot) -> bool:
         return bool(snapshot.problem) or write.expected not in (None, snapshot.hash)
 
-    def _update(self, write: Write) -> Outcome:
+    def _compared(self, write: Write) -> tuple[dict[str, Any], Snapshot] | Outcome:
+        """The block as it is right before the write, if it is as expected."""
         block = self.calls.block(write.id)
         if block is None:
             return Outcome(write, "gone")
         snapshot = self._snapshot(block)
         if self._differs(write, snapshot):
             return Outcome(write, "changed", snapshot, error=snapshot.problem)
+        return block, snapshot
+
+    def _update(self, write: Write) -> Outcome:
+        found = self._compared(write)
+        if isinstance(found, Outcome):
+            return found
+        block, snapshot = found
         body, reason = self._patch_for(write, snapshot, block)
         if reason:
             return Outcome(write, "refused", error=reason)
@@ -137,12 +145,10 @@ class Writer:
         return Outcome(write, "changed", self._snapshot(block)) if block else Outcome(write, "gone")
 
     def _delete(self, write: Write) -> Outcome:
-        block = self.calls.block(write.id)
-        if block is None:
-            return Outcome(write, "gone")
-        snapshot = self._snapshot(block)
-        if self._differs(write, snapshot):
-            return Outcome(write, "changed", snapshot, error=snapshot.problem)
+        found = self._compared(write)
+        if isinstance(found, Outcome):
+            return found
+        _, snapshot = found
         agents = [agent["id"] for agent in self.calls.agents(write.id)]
         kept = snapshot.keep | ({"agents": agents} if agents else {})
         return replace(self._remove(write), keep=kept)
