@@ -12,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.urls import reverse
+from django.utils import timezone
 
 from memoryhub.secrets import conceal, reveal
 
@@ -245,3 +246,38 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} is {self.role} of {self.project}"
+
+
+class ApiToken(models.Model):
+    """What an agent or a script signs in with, to one project. Made by `memoryhub.tokens`; it itself is not kept.
+
+    prefix: its first characters, by which people tell it; digest: hex SHA-256 of all of it (32 random characters need
+    no slow hash). created_by: a token can do no more than that person by now; empty: made by an operator.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="tokens")
+    name = models.CharField(max_length=100, help_text="Of the agent: the history shows it as the author.")
+    role = models.CharField(
+        max_length=10, choices=[(r.value, r.label) for r in (Role.VIEWER, Role.EDITOR)], default=Role.EDITOR
+    )
+    prefix = models.CharField(max_length=20, unique=True, editable=False)
+    digest = models.CharField(max_length=64, editable=False)
+    created_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering: ClassVar = ["-created_at", "-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    @property
+    def expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
+    @property
+    def usable(self) -> bool:
+        return self.revoked_at is None and not self.expired

@@ -44,6 +44,10 @@ os.environ["ANONYMIZED_TELEMETRY"] = "False"  # chromadb takes it from nowhere e
 
 HISTORY_FULL_DAYS = env.number("HISTORY_FULL_DAYS", 30, lowest=0, highest=36500)  # 0: every version, for ever
 
+# --- Agents and scripts ---------------------------------------------------------------------------------
+
+TOKEN_RATE = env.number("TOKEN_RATE", 10_000, highest=1_000_000)  # requests a minute for each token and process
+
 # --- Django ---------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [

@@ -3,12 +3,19 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
+from memoryhub import api
 from memoryhub.health import healthz
+
+rest = api.new_api(
+    title="Memory Hub", version="1", urls_namespace="api", description="Memories, for agents and scripts."
+)
+rest.add_router("", api.router)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("accounts/", include("memoryhub.account_urls")),
     path("healthz", healthz, name="healthz"),
+    path("api/", include((api.open_urls(rest), "api"))),
     path("p/<slug:slug>/", include("memoryhub.project_urls")),
     path("", include("blocks.urls")),
     path("", include("syncjobs.urls")),
