@@ -35,7 +35,10 @@ class EditedMeanwhile(Exception):
 
 @dataclass
 class Change:
-    """A new state for a memory, and why. `extra`: other columns to set (archived_at, notice, ...)."""
+    """A new state for a memory, and why. `extra`: other columns to set (archived_at, notice, ...).
+
+    parents: see `Revision`.
+    """
 
     memory: Memory
     state: State
@@ -44,6 +47,7 @@ class Change:
     user: User | None = None
     note: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+    parents: Sequence[int] = ()
 
 
 def record(changes: Sequence[Change]) -> None:
@@ -96,6 +100,7 @@ def _revision(change: Change, now: datetime) -> Revision:
         user=change.user,
         author=change.author[:200],
         note=change.note,
+        parents=list(change.parents),
         created_at=now,
     )
 
@@ -164,11 +169,16 @@ def restore_revision(memory: Memory, number: int, *, user: User | None) -> Memor
 
 
 @transaction.atomic
-def decide(memory: Memory, state: Mapping[str, Any], *, user: User | None, note: str) -> Memory:
-    """Record what a person decided about a memory, also where its state stays as it is; it goes to every side."""
+def decide(
+    memory: Memory, state: Mapping[str, Any], *, user: User | None, note: str, parents: Sequence[int] = ()
+) -> Memory:
+    """Record what a person decided about a memory, also where its state stays as it is; it goes to every side.
+
+    parents: numbers of the revisions that were decided between.
+    """
     current = _lock(memory)
     new = {**current.state, **state}
-    _people([current], user, lambda _: new, note=note)
+    _people([current], user, lambda _: new, note=note, parents=parents)
     return current
 
 
@@ -211,7 +221,13 @@ def _lock(memory: Memory) -> Memory:
 
 
 def _people(
-    memories: list[Memory], user: User | None, state: Any, *, note: str = "", extra: dict[str, Any] | None = None
+    memories: list[Memory],
+    user: User | None,
+    state: Any,
+    *,
+    note: str = "",
+    extra: dict[str, Any] | None = None,
+    parents: Sequence[int] = (),
 ) -> None:
     """Record what a person did and tell those who listen."""
     now = timezone.now()
@@ -231,6 +247,7 @@ def _people(
                     "waiting_since": memory.waiting_since or now,
                     **(extra or {}),
                 },
+                parents=parents,
             )
             for memory in memories
         ]

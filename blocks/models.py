@@ -170,6 +170,10 @@ class Memory(models.Model):
     def live(self) -> bool:
         return self.archived_at is None and self.deleted_at is None
 
+    def revision_with(self, text_digest: str | None) -> list[int]:
+        """The number of the latest revision with a text, as `Revision.parents` has it; empty where there is none."""
+        return list(self.revisions.filter(text=text_digest).values_list("number", flat=True)[:1]) if text_digest else []
+
 
 class Origin(models.TextChoices):
     """Where a revision came from."""
@@ -181,7 +185,11 @@ class Origin(models.TextChoices):
 
 
 class Revision(models.Model):
-    """A state a memory was in. `fields` holds all but the text."""
+    """A state a memory was in. `fields` holds all but the text.
+
+    parents: numbers of the revisions it was made from, where that is not simply the one before it; of a merge or a
+    resolution the hub's, then the sides'. One that was thinned out or purged is no longer there.
+    """
 
     memory = models.ForeignKey(Memory, on_delete=models.CASCADE, related_name="revisions")
     number = models.PositiveIntegerField()
@@ -192,6 +200,7 @@ class Revision(models.Model):
     user = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     author = models.CharField(max_length=200, blank=True)
     note = models.TextField(blank=True)
+    parents = models.JSONField(default=list, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

@@ -30,7 +30,7 @@ def thin(now: datetime, shown: Shown) -> Iterator[int]:
     """Remove revisions of days longer ago than HISTORY_FULL_DAYS.
 
     Of each memory and day (in the hub's time zone) the last one stays; so do the first and the current, what a person
-    wrote, what has a note, and what is `shown` elsewhere.
+    wrote, what has a note, what is `shown` elsewhere, and what one that stays was merged from.
     """
     if not settings.HISTORY_FULL_DAYS:
         return
@@ -59,7 +59,20 @@ def _surplus(old: QuerySet[Revision], memories: list[int], shown: set[tuple[int,
         stays = memory not in first or number == current.get(memory) or user or note or (memory, text) in shown
         first.add(memory)
         last = day, None if stays else pk
-    return surplus
+    return _without_parents(surplus, memories)
+
+
+def _without_parents(surplus: list[int], memories: list[int]) -> list[int]:
+    """Without what a revision that stays was made from: a merge shows the texts it came from."""
+    children = Revision.objects.filter(memory__in=memories).exclude(parents=[]).order_by("-number")
+    going, kept = set(surplus), set()
+    for pk, memory, number, parents in children.values_list("pk", "memory_id", "number", "parents"):
+        if pk not in going or (memory, number) in kept:  # parents come before their children: one pass is enough
+            kept |= {(memory, parent) for parent in parents}
+    if not kept:
+        return surplus
+    rows = Revision.objects.filter(pk__in=surplus).values_list("pk", "memory_id", "number")
+    return [pk for pk, memory, number in rows if (memory, number) not in kept]
 
 
 def sweep(now: datetime) -> Iterator[int]:

@@ -96,10 +96,13 @@ class Batch:
     def _save_what_goes(self) -> None:
         """Revisions of states that are about to be shown nowhere else; one of each memory at a time."""
         saved = [self._saved(work) for work in self.works]
-        for changes in zip_longest(*saved):
-            record([change for change in changes if change])
         for work, states in zip(self.works, saved, strict=True):
             work.rewritten = bool(states)
+            last = work.memory.number + len(states)
+            numbers = range(last - len(work.plan.parts) + 1, last + 1)  # they come last
+            work.parents = [number for number in (work.memory.number, *numbers) if number] if states else []
+        for changes in zip_longest(*saved):
+            record([change for change in changes if change])
 
     def _saved(self, work: Work) -> list[Change]:
         going = [(side, state, side, "overwritten there") for side, state in work.plan.saved.items()]
@@ -107,8 +110,13 @@ class Batch:
         going += [(side, state, side, moot) for side, state in self._displaced(work)]
         parts = work.plan.parts.items()
         going += [(side, state, self._author(work, [side]), "before it was merged") for side, state in parts]
+
+        def begun(side: str) -> list[int]:
+            replica = work.replicas.get(side)
+            return work.memory.revision_with(replica.base_text_id) if replica and work.memory.pk else []
+
         return [
-            Change(work.memory, {**work.memory.state, **state}, Origin(side), author=author, note=note)
+            Change(work.memory, {**work.memory.state, **state}, Origin(side), author, note=note, parents=begun(side))
             for side, state, author, note in going
         ]
 
@@ -156,6 +164,7 @@ class Batch:
             author=self._author(work, sources),
             note="; ".join([*result.notices, *([why_archived(result)] if result.archived_by else [])]),
             extra=extra,
+            parents=work.parents,
         )
 
     @staticmethod

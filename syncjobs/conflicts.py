@@ -57,16 +57,15 @@ def resolve(
         raise ValueError("already closed" if conflict.closed_at else f"unknown resolution {how}")
     if seen_number is not None and memory.number != seen_number:
         raise actions.EditedMeanwhile(memory)
-    state = {**memory.state, **({"text": text} if how == "edited" else _kept(conflict, how))}
+    ours, state = memory.number, {**memory.state, **({"text": text} if how == "edited" else _kept(conflict, how))}
     if how == "all":
         _as_its_own(conflict, user)
-    elif how != "side":
-        _into_history(conflict, memory)
+    theirs = _into_history(conflict, memory)
     agree_on_what_was_seen(conflict)
     conflict.resolution, conflict.resolved_by, conflict.closed_at = how, user, timezone.now()
     conflict.save(update_fields=["resolution", "resolved_by", "closed_at"])
     note = f"conflict with {conflict.connection.get_side_display()} resolved: kept {WORDS[how]}"
-    return actions.decide(memory, state, user=user, note=note)
+    return actions.decide(memory, state, user=user, note=note, parents=[ours, theirs])
 
 
 WORDS = {
@@ -94,12 +93,16 @@ def _as_its_own(conflict: Conflict, user: User | None) -> None:
     actions.create(memory.project, state, user=user, shared=memory.shared, note=f"the {side} text of a conflict")
 
 
-def _into_history(conflict: Conflict, memory: Memory) -> None:
-    """Leave a revision of the side's state, which is about to be replaced there."""
+def _into_history(conflict: Conflict, memory: Memory) -> int:
+    """Leave a revision of the side's state, whatever is kept; its number."""
     side = conflict.connection
     theirs = {**memory.state, **conflict.side}
     note = f"the {side.get_side_display()} text of a conflict"
-    actions.record([actions.Change(memory, theirs, Origin(side.side), author=side.side, note=note)])
+    begun = memory.revision_with(conflict.base_text_id)
+    actions.record(
+        [actions.Change(memory, theirs, Origin(side.side), author=side.side, note=note, parents=begun)],
+    )
+    return memory.number
 
 
 def agree_on_what_was_seen(conflict: Conflict) -> None:

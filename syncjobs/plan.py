@@ -76,7 +76,7 @@ class Step:
 class Plan:
     """What follows. `state`, `live`: the hub's from now on.
 
-    taken: per side how its state came in. parts: what sides showed whose text is only a part of the new one: kept as a
+    taken: per side how its state came in. parts: what sides showed that is only a part of the new state: kept as a
     revision each. saved: states that are kept as a flagged revision because they are about to be overwritten. clashes:
     per side the fields in conflict. rebase: sides whose base is now what was seen there.
     forget: sides where the item is proven gone and that is settled. archived_by: the side whose deletion archives it.
@@ -192,11 +192,12 @@ def _how(base: State | None, theirs: State, merged: State, ours: State) -> How |
 
 
 def _keep_parts(hub: Hub, views: Sequence[View], result: Plan) -> None:
-    """A text that went into a merge is nowhere as a whole once the side has the merged one."""
+    """What went into a merge is nowhere as a whole once the side has the merged state."""
     for view in views:
         text, base = view.state.get("text"), view.base or {}
         known = (result.state["text"], hub.state["text"], base.get("text"), None)
-        if view.side in result.taken and text not in known:
+        how = result.taken.get(view.side)
+        if how == "merge" or (how and text not in known):
             result.parts[view.side] = view.state
 
 

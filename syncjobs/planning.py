@@ -38,6 +38,7 @@ class Work:
     conflicts: dict[str, Conflict] = field(default_factory=dict)  # the open ones, by side
     copies: dict[str, Copy] = field(default_factory=dict)  # by side: it shows an agent's older copy
     waits: set[str] = field(default_factory=set)  # sides that are not written yet: an agent is at work
+    parents: list[int] = field(default_factory=list)  # what the new state is made of, see `Revision`
     rewritten: bool = False  # other states were recorded just now, so that the planned one has to be recorded again
     settled: bool = True  # every side is as it should be
 

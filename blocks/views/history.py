@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -11,12 +12,13 @@ from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_POST, require_safe
 
 from blocks import actions, diff
-from blocks.models import Memory, Revision
+from blocks.models import Memory, Origin, Revision
 from blocks.views.common import get_memory, may_edit
 from memoryhub.http import Request, respond
 from memoryhub.models import Role
 
 ON_PAGE = 50
+SIDES: dict[str, str] = {Origin.LETTA: "Letta", Origin.LOCAL: "local"}
 
 
 @require_safe
@@ -24,6 +26,7 @@ def history(request: Request, slug: str, uuid: UUID) -> HttpResponse:
     project, memory = get_memory(request, slug, uuid)
     below = _number(request, "below") or memory.number + 1
     revisions = list(memory.revisions.defer("fields").filter(number__lt=below)[: ON_PAGE + 1])
+    name_parents(memory, revisions)
     context = {
         "project": project,
         "memory": memory,
@@ -66,7 +69,31 @@ def _kept(memory: Memory, number: int) -> Revision:
 
 
 def _before(memory: Memory, revision: Revision) -> Revision:
-    return memory.revisions.select_related("text").filter(number__lt=revision.number).first() or revision
+    """What a revision was made from (of a merge: the hub's), else the one before it."""
+    earlier = memory.revisions.select_related("text").filter(number__lt=revision.number)
+    return earlier.filter(number__in=revision.parents[:1]).first() or earlier.first() or revision
+
+
+@dataclass
+class Parent:
+    """A revision another one was made from. where: the side it came from, '' for the hub; kept: it is still there."""
+
+    number: int
+    where: str = ""
+    kept: bool = True
+
+
+def name_parents(memory: Memory, revisions: list[Revision]) -> None:
+    """Give each revision with several parents `made_from`, its list of `Parent`."""
+    merged = [revision for revision in revisions if len(revision.parents) > 1]
+    wanted = {number for revision in merged for number in revision.parents}
+    origins = dict(memory.revisions.filter(number__in=wanted).values_list("number", "origin"))
+    for revision in merged:
+        hub, *sides = revision.parents
+        revision.made_from = [  # type: ignore[attr-defined]
+            Parent(hub, kept=hub in origins),
+            *(Parent(number, SIDES.get(origins.get(number, ""), ""), number in origins) for number in sides),
+        ]
 
 
 def _fields(old: Revision, new: Revision) -> list[dict[str, Any]]:

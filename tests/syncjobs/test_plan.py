@@ -114,9 +114,13 @@ def test_a_text_that_is_merged_is_kept_as_a_whole() -> None:
     assert (result.parts, result.state) == ({"letta": theirs.state}, said("H\n-\nS", title="S"))
 
 
+def test_what_is_merged_in_other_fields_is_kept_too() -> None:
+    theirs = shows(LINES, "a\n-\nb", title="S")
+    assert plan(hub("H\n-\nb"), [theirs]).parts == {"letta": theirs.state}
+
+
 def test_of_a_text_that_is_known_as_a_whole_no_part_is_kept() -> None:
     for ours, view in [
-        (hub("H\n-\nb"), shows(LINES, "a\n-\nb", title="S")),  # other fields
         (hub("a\n-\nb"), shows(LINES, "a\n-\nS")),  # pulled as it is
         (hub("H"), shows(LINES, "H")),
     ]:
