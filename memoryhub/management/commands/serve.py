@@ -14,8 +14,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         os.chdir(settings.BASE_DIR)
-        command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--respawn-failed-workers"]
+        command = [sys.executable, "-m", "granian", "--interface", "asgi", "--no-ws", "--respawn-failed-workers"]
         command += ["--host", settings.HOST, "--port", str(settings.PORT), "--log-level", "error"]
-        command += ["--workers", str(settings.WEB_WORKERS), "--blocking-threads", str(settings.WEB_THREADS)]
-        command += ["--workers-kill-timeout", "5", "memoryhub.wsgi:application"]
+        command += ["--workers", str(settings.WEB_WORKERS)]
+        command += ["--workers-kill-timeout", "5", "memoryhub.asgi:application"]
         os.execv(sys.executable, command)  # noqa: S606 - no shell, and no argument from outside

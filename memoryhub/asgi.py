@@ -1,0 +1,66 @@
+"""What granian serves: each request goes to what suits it.
+
+Pages and APIs run as WSGI in WEB_THREADS threads: their work is in the database, and a thread that stays is the
+quickest way through Django (two thirds more requests a second than through its ASGI handler). What stays open for
+long, as live updates do, would use up those threads, so it runs on the event loop.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import quote_from_bytes
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "memoryhub.settings")
+
+from a2wsgi import WSGIMiddleware
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+
+from memoryhub.wsgi import application as wsgi
+
+Receive = Callable[[], Awaitable[Any]]
+
+LIVE = re.compile(r"/p/[^/]+/live/\Z")
+ASCII = "".join(map(chr, range(128)))
+
+pages = WSGIMiddleware(wsgi, workers=settings.WEB_THREADS)
+streams = get_asgi_application()
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """An ASGI application."""
+    if scope["type"] == "lifespan":
+        await _lifespan(receive, send)
+    elif LIVE.match(scope["path"]):
+        await streams(scope, receive, send)
+    else:
+        await pages(_for_wsgi(scope), _whole(receive), send)
+
+
+def _for_wsgi(scope: dict[str, Any]) -> dict[str, Any]:
+    """What WSGI cannot tell apart or take: in it `X_Forwarded_Proto` would pass for a proxy's `X-Forwarded-Proto`."""
+    headers = [(name, value) for name, value in scope["headers"] if b"_" not in name]
+    return {**scope, "headers": headers, "query_string": quote_from_bytes(scope["query_string"], ASCII).encode()}
+
+
+def _whole(receive: Receive) -> Receive:
+    """A body that breaks off is an error (Django's UnreadablePostError), never a shorter one: half a text is none."""
+
+    async def read() -> Any:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError("the request broke off")
+        return message
+
+    return read
+
+
+async def _lifespan(receive: Any, send: Any) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
