@@ -1,7 +1,7 @@
 """Every write to a memory. Each leaves a revision; nothing that was ever in a memory is lost.
 
-People's writes tell `memories_changed`, so that whoever keeps sides in step hears of them; what comes from a
-side goes through `record`, which tells nobody.
+People's and agents' writes tell `memories_changed`, so that whoever keeps sides in step hears of them; what comes
+from a side goes through `record`, which tells nobody.
 """
 
 from __future__ import annotations
@@ -126,21 +126,35 @@ def new_memory(project: Project, uuid: UUID | None = None) -> Memory:
 
 @transaction.atomic
 def create(
-    project: Project, state: Mapping[str, Any], *, user: User | None, shared: bool = True, note: str = ""
+    project: Project,
+    state: Mapping[str, Any],
+    *,
+    user: User | None = None,
+    agent: str = "",
+    shared: bool = True,
+    note: str = "",
+    uuid: UUID | None = None,
 ) -> Memory:
-    """Make a memory from what a person wrote. `state` may leave out anything; an empty label is made from the title."""
-    memory = new_memory(project)
+    """Make a memory from what a person or an agent wrote. `state` may leave out anything; an empty label is made from
+    the title."""
+    memory = new_memory(project, uuid)
     full = complete(state)
     full["tags"] = clean_tags(full["tags"])
     full["label"] = full["label"] or label_for(project, full["title"] or full["text"][:60], memory.uuid)
     full["created_at"] = full["created_at"] or timezone.now().isoformat(timespec="seconds")
-    _people([memory], user, lambda _: full, note=note, extra={"shared": shared})
+    _people([memory], user, lambda _: full, agent=agent, note=note, extra={"shared": shared})
     return memory
 
 
 @transaction.atomic
 def edit(
-    memory: Memory, state: Mapping[str, Any], *, user: User | None, based_on: int, shared: bool | None = None
+    memory: Memory,
+    state: Mapping[str, Any],
+    *,
+    user: User | None = None,
+    agent: str = "",
+    based_on: int,
+    shared: bool | None = None,
 ) -> Memory:
     """Change the fields `state` says. `based_on`: number of the revision the editor saw.
 
@@ -154,17 +168,17 @@ def edit(
     new["tags"] = clean_tags(new["tags"])
     extra = {} if shared is None or shared == current.shared else {"shared": shared}
     if state_hash(new) != current.hash or extra:
-        _people([current], user, lambda _: new, extra=extra)
+        _people([current], user, lambda _: new, agent=agent, extra=extra)
     return current
 
 
 @transaction.atomic
-def restore_revision(memory: Memory, number: int, *, user: User | None) -> Memory:
+def restore_revision(memory: Memory, number: int, *, user: User | None = None, agent: str = "") -> Memory:
     """Make an earlier state the current one again, as a new revision. The label stays as it is now."""
     current = _lock(memory)
     wanted = current.revisions.select_related("text").get(number=number).state
     state = {**current.state, **wanted, "label": current.label}
-    _people([current], user, lambda _: state, note=f"restored revision {number}")
+    _people([current], user, lambda _: state, agent=agent, note=f"restored revision {number}")
     return current
 
 
@@ -182,19 +196,19 @@ def decide(
     return current
 
 
-def archive(memories: Sequence[Memory], *, user: User | None) -> None:
+def archive(memories: Sequence[Memory], *, user: User | None = None, agent: str = "") -> None:
     """Take memories out of use, and off the sides at the next sync. `unarchive` brings them back."""
-    _life(memories, user, "archived", archived_at=timezone.now())
+    _life(memories, user, agent, "archived", archived_at=timezone.now())
 
 
-def unarchive(memories: Sequence[Memory], *, user: User | None) -> None:
+def unarchive(memories: Sequence[Memory], *, user: User | None = None, agent: str = "") -> None:
     """Bring archived or deleted memories back, on every side."""
-    _life(memories, user, "restored", archived_at=None, deleted_at=None)
+    _life(memories, user, agent, "restored", archived_at=None, deleted_at=None)
 
 
-def delete(memories: Sequence[Memory], *, user: User | None) -> None:
+def delete(memories: Sequence[Memory], *, user: User | None = None, agent: str = "") -> None:
     """Hide memories; for 30 days `unarchive` brings them back, then `purge_deleted` removes them."""
-    _life(memories, user, "deleted", deleted_at=timezone.now())
+    _life(memories, user, agent, "deleted", deleted_at=timezone.now())
 
 
 def purge_deleted(now: datetime | None = None) -> int:
@@ -207,13 +221,13 @@ def purge_deleted(now: datetime | None = None) -> int:
 
 
 @transaction.atomic
-def _life(memories: Sequence[Memory], user: User | None, note: str, **extra: Any) -> None:
+def _life(memories: Sequence[Memory], user: User | None, agent: str, note: str, **extra: Any) -> None:
     current = [_lock(memory) for memory in memories]
     changed = [
         memory for memory in current if any((getattr(memory, k) is None) != (v is None) for k, v in extra.items())
     ]
     if changed:
-        _people(changed, user, lambda memory: memory.state, note=note, extra=extra)
+        _people(changed, user, lambda memory: memory.state, agent=agent, note=note, extra=extra)
 
 
 def _lock(memory: Memory) -> Memory:
@@ -225,13 +239,14 @@ def _people(
     user: User | None,
     state: Any,
     *,
+    agent: str = "",
     note: str = "",
     extra: dict[str, Any] | None = None,
     parents: Sequence[int] = (),
 ) -> None:
-    """Record what a person did and tell those who listen."""
+    """Record what a person, or an agent of that name, did and tell those who listen."""
     now = timezone.now()
-    author = user.get_username() if user else ""
+    author = user.get_username() if user else agent
     record(
         [
             Change(
