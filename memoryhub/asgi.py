@@ -19,13 +19,14 @@ from a2wsgi import WSGIMiddleware
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 
-from memoryhub.wsgi import application as wsgi
+from memoryhub.wsgi import application as wsgi_application
 
 Receive = Callable[[], Awaitable[Any]]
 
 LIVE = re.compile(r"/p/[^/]+/live/\Z")
 ASCII = "".join(map(chr, range(128)))
 
+wsgi: Any = wsgi_application
 pages = WSGIMiddleware(wsgi, workers=settings.WEB_THREADS)
 streams = get_asgi_application()
 
@@ -40,7 +41,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         await pages(_for_wsgi(scope), _whole(receive), send)
 
 
-def _for_wsgi(scope: dict[str, Any]) -> dict[str, Any]:
+def _for_wsgi(scope: Any) -> Any:
     """What WSGI cannot tell apart or take: in it `X_Forwarded_Proto` would pass for a proxy's `X-Forwarded-Proto`."""
     headers = [(name, value) for name, value in scope["headers"] if b"_" not in name]
     return {**scope, "headers": headers, "query_string": quote_from_bytes(scope["query_string"], ASCII).encode()}
