@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 from django import forms
@@ -33,6 +34,14 @@ def check_records_are_free(project: Project | None, store: LocalStore | None, re
                 f"The project “{other}” already takes the records named “{record_project}” from {store}. "
                 "Choose another project name or another store."
             )
+
+
+def validate_agent(name: str) -> None:
+    """A name for an agent: not that of a person, who would seem to be the author of what the agent writes."""
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        raise ValidationError("Use characters that can be seen.")
+    if User.objects.filter(username__iexact=name).exists():
+        raise ValidationError(f"“{name}” is a person's account here: give the agent a name of its own.")
 
 
 class StyledForm(forms.Form):
@@ -171,6 +180,30 @@ class InviteForm(StyledForm):
 
 class RoleForm(forms.Form):
     role = forms.ChoiceField(choices=Role)
+
+
+class TokenForm(StyledForm):
+    """A new token; `role`: that of the person who makes it, which is the most it may have."""
+
+    name = forms.CharField(
+        max_length=100,
+        validators=[validate_agent],
+        label="Name of the agent",
+        help_text="Such as Claude or ci-runner. The history shows it as the author.",
+    )
+    role = forms.ChoiceField(help_text="Viewers read; editors also write and sync.")
+    days = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=3650,
+        label="Expires after, in days",
+        help_text="Empty: it does not expire.",
+    )
+
+    def __init__(self, *args: Any, role: Role, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        roles = [Role.VIEWER] if role == Role.VIEWER else [Role.EDITOR, Role.VIEWER]
+        self.fields["role"].choices = [(one.value, one.label) for one in roles]  # type: ignore[attr-defined]
 
 
 class KeyedForm(forms.ModelForm):

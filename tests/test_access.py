@@ -14,6 +14,7 @@ from django.test import Client
 from django.urls import URLResolver, get_resolver, reverse
 
 from blocks import actions
+from memoryhub import tokens
 from memoryhub.models import Membership, Project, Role
 from syncjobs.models import Conflict, Connection, RunStatus, SyncRun
 from tests.conftest import person
@@ -67,6 +68,9 @@ ROWS = {
     "member_invite": Row(NOBODY, OWNER, data={"who": "otto", "role": "viewer"}),
     "member_role": Row(NOBODY, OWNER, args=("slug", "member"), data={"role": "viewer"}),
     "member_remove": Row(NOBODY, OWNER, args=("slug", "member")),
+    "tokens": Row(VIEWER),
+    "token_create": Row(NOBODY, VIEWER, done=201, data={"name": "Claude", "role": "viewer"}),
+    "token_revoke": Row(NOBODY, OWNER, args=("slug", "api_token")),
     "connections": Row(VIEWER, OWNER, done=422, data={"sync_mode": "never"}),
     "connection_test": Row(NOBODY, EDITOR, done=200, args=("slug", "side")),
     "connection_confirm": Row(NOBODY, OWNER, args=("slug", "connection")),
@@ -98,7 +102,7 @@ ROWS = {
         NOBODY, EDITOR, args=("slug", "conflict"), data={"how": "hub", "seen_number": "1", "text": ""}
     ),
 }
-ELSEWHERE = {"admin"}  # namespaces with a test of their own
+ELSEWHERE = {"admin", "api"}  # namespaces with a test of their own
 
 
 def names(resolver: URLResolver) -> Iterator[str]:
@@ -161,6 +165,7 @@ def about(world: World, cast: dict[str, User | None]) -> dict[str, Any]:
         "braked": SyncRun.objects.create(project=project, trigger="button", status=RunStatus.BRAKED).pk,
         "uidb64": "MQ",
         "token": "x-y",
+        "api_token": tokens.issue(project, "Claude")[0].pk,
     }
 
 

@@ -36,12 +36,14 @@ STRICT = {"default-src 'none'", "script-src 'self'", "style-src 'self'", "base-u
 
 @dataclass
 class Shown:
-    """A page in a state. path: in a scene. who: looks at it; empty is nobody. open: what is clicked first."""
+    """A page in a state. path: in a scene. who: looks at it; empty is nobody. fill, open: the field that is filled with
+    “Claude” and what is clicked first."""
 
     name: str
     path: Callable[[Scene], str]
     who: str = "olga"
     status: int = 200
+    fill: str = ""
     open: str = ""
 
 
@@ -110,6 +112,8 @@ PAGES = [
     Shown("conflict-decided", at("conflict", lambda s: s.decided.pk)),
     Shown("project_settings", at("project_settings")),
     Shown("members", at("members")),
+    Shown("tokens", at("tokens")),
+    Shown("tokens-made", at("tokens"), fill="[name=name]", open="button:has-text('Make the token')"),
     Shown("connections", at("connections")),
     Shown("connections-tested", at("connections"), open="button:has-text('Test connection of Letta')"),
     Shown("connections-viewer", at("connections"), who="victor"),
@@ -120,6 +124,7 @@ PAGES = [
 NO_PAGES = {"logout", "healthz", "memory_preview", "memory_archive", "memory_restore", "memory_restore_revision"} | {
     *("sync_now", "sync_allow", "run_stop", "conflict_resolve", "connection_test", "connection_confirm", "adopt"),
     *("project_archive", "project_unarchive", "member_invite", "member_role", "member_remove"),
+    *("token_create", "token_revoke"),
     *("memory_purge_text", "memory_purge_revisions", "memory_purge_memory"),
 }
 
@@ -172,6 +177,8 @@ def test_page(shown: Shown, people: People, scene: Scene, pictures: Path) -> Non
     assert reply.status == shown.status
     assert not STRICT - set(reply.headers["content-security-policy"].split("; "))
     assert "unsafe" not in reply.headers["content-security-policy"]
+    if shown.fill:
+        page.locator(shown.fill).fill("Claude")
     if shown.open:
         page.locator(shown.open).first.click()
         page.wait_for_load_state("networkidle")
