@@ -11,21 +11,10 @@ from django.core.exceptions import ValidationError
 
 from blocks.lineends import as_submitted, keep_line_endings, to_lf
 from blocks.models import Memory
-from blocks.state import (
-    DEFAULT_KIND,
-    DEFAULT_LIMIT,
-    DEFAULTS,
-    LABEL,
-    MARK,
-    MAX_TAG_LENGTH,
-    MAX_TAGS,
-    PRIVATE_LABELS,
-    State,
-    unstorable,
-)
+from blocks.state import DEFAULT_KIND, DEFAULT_LIMIT, DEFAULTS, State
+from blocks.validation import check_kind, check_label, check_length, check_limit, check_storable, check_tags
 from memoryhub.models import Project
 
-LARGEST_LIMIT = 2**31 - 1  # of a block; Letta keeps no larger one
 SEPARATOR = re.compile(r'\s*"((?:[^"]|"")*)"\s*(?:,|\n|$)|([^,\n]*)(?:,|\n|$)')
 
 
@@ -47,18 +36,12 @@ def split_tags(text: str) -> list[str]:
     return [tag.strip() for tag in tags if tag.strip()]
 
 
-def validate_storable(value: str) -> None:
-    """Refuses what not every side can keep."""
-    if problem := unstorable(value):
-        raise ValidationError(f"This {problem}; not every side can keep that. Remove it.")
-
-
 class ExactField(forms.CharField):
     """A text field that keeps every character, and says in a sentence which it cannot."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(strip=False, required=False, **kwargs)
-        self.validators = [validate_storable]
+        self.validators = [check_storable]
 
 
 def line() -> forms.TextInput:
@@ -136,21 +119,14 @@ class MemoryForm(forms.Form):
         kind = self._kept("kind")
         if self.changed("kind") and not kind.strip():
             return DEFAULT_KIND
-        if len(kind) > 400:
-            raise ValidationError(f"A kind has at most 400 characters; this one has {len(kind):,}.")
+        check_kind(kind)
         return kind.strip() if self.changed("kind") else kind
 
     def clean_label(self) -> str:
         label = self._kept("label")
         if not self.changed("label") or (not label and self.memory is None):
             return label
-        if not LABEL.fullmatch(label):
-            raise ValidationError("Use 1 to 50 of letters (a-z, A-Z), digits, _, - and /.")
-        if label in PRIVATE_LABELS:
-            raise ValidationError(f"Agents keep a private block named {label}. Choose another label.")
-        others = Memory.objects.filter(project=self.project, label=label, deleted_at=None)
-        if others.exclude(pk=self.memory.pk if self.memory else 0).exists():
-            raise ValidationError("Another memory of this project has this label. Choose another.")
+        check_label(label, self.project, self.memory)
         return label
 
     def clean_tags(self) -> list[str]:
@@ -158,12 +134,7 @@ class MemoryForm(forms.Form):
             return list(self.base["tags"])
         known = {to_lf(tag): tag for tag in self.base["tags"]}
         tags = list(dict.fromkeys(known.get(tag, tag) for tag in split_tags(self.cleaned_data["tags"])))
-        if len(tags) > MAX_TAGS:
-            raise ValidationError(f"At most {MAX_TAGS} tags; these are {len(tags)}.")
-        if too_long := [tag for tag in tags if len(tag) > MAX_TAG_LENGTH and tag not in self.base["tags"]]:
-            raise ValidationError(f"A tag has at most {MAX_TAG_LENGTH} characters: “{too_long[0][:40]}…” is longer.")
-        if reserved := [tag for tag in tags if tag.startswith(MARK) and tag not in self.base["tags"]]:
-            raise ValidationError(f"“{reserved[0][:40]}” begins with {MARK}, which is kept for the hub's own marks.")
+        check_tags(tags, self.base["tags"])
         return tags
 
     def clean_unshare_sure(self) -> bool:
@@ -197,20 +168,19 @@ class MemoryForm(forms.Form):
         limit = self.cleaned_data["limit"]
         if limit is None:
             return self.base["limit"] if self.memory is None else DEFAULT_LIMIT
-        if limit != self.base["limit"] and not 1 <= limit <= LARGEST_LIMIT:
-            raise ValidationError(f"A limit is between 1 and {LARGEST_LIMIT:,} characters.")
+        if limit != self.base["limit"]:
+            check_limit(limit)
         return int(limit)
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
         text, limit = data.get("text"), data.get("limit")
         touched = text != self.base["text"] or limit != self.base["limit"]
-        if text is not None and limit is not None and touched and len(text) > limit:
-            over = len(text) - limit
-            self.add_error(
-                "text",
-                f"{len(text):,} characters are {over:,} more than the limit of {limit:,}. Shorten it or raise it.",
-            )
+        if text is not None and limit is not None and touched:
+            try:
+                check_length(text, limit)
+            except ValidationError as error:
+                self.add_error("text", error)
         if self.memory is None and not data.get("title") and not text and not self.errors:
             self.add_error("text", "Write a title or a text.")
         return data
