@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,8 +21,8 @@ from uuid import uuid4
 VERSION = "0.16.8"
 ID = re.compile(r"block-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 LABEL = re.compile(r"[A-Za-z0-9_/-]{1,50}")
-NULLS = ("label", "description", "hidden", "project_id", "template_name", "template_id", "base_template_id")
-NULLS += ("deployment_id", "entity_id", "created_by_id", "last_updated_by_id")
+NULLS = ["label", "description", "hidden", "project_id", "template_name", "template_id", "base_template_id"]
+NULLS += ["deployment_id", "entity_id", "created_by_id", "last_updated_by_id"]
 FALSE = ("read_only", "is_template", "preserve_on_migration")
 EMPTY: dict[str, Any] = {"value": "", "limit": 100_000, "metadata": {}, "tags": []}
 EMPTY |= dict.fromkeys(NULLS) | dict.fromkeys(FALSE, False)
@@ -205,6 +206,16 @@ def _routes(memory: Memory) -> list[Route]:
     return [(method, re.compile(path), answer) for method, path, answer in table]
 
 
+class Quiet(ThreadingHTTPServer):
+    """Says nothing of clients that were killed."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def faithful_letta() -> Iterator[tuple[str, Memory]]:
     """(base URL, what it holds) of a server that lives as long as the block."""
@@ -243,8 +254,7 @@ def faithful_letta() -> Iterator[tuple[str, Memory]]:
         def log_message(self, *arguments: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = Quiet(("127.0.0.1", 0), Handler)
     thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

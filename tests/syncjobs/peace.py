@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from blocks.stores.chroma_records import Document, documents, snapshot_of
+from blocks.stores.chroma_rows import Row
+
 Sides = Mapping[str, Sequence["Thing"]]
 LETTA, LOCAL = "letta", "local"
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -87,42 +90,41 @@ def _mark(tags: Iterable[str]) -> str:
 
 
 def records_of(rows: Any, project_name: str) -> list[Thing]:
-    """The records with a project_name in a chromadb collection, put together from the hub's chunks."""
+    """The records with a project_name in a chromadb collection; a chunk that somebody changed counts as the hub reads
+    it."""
     found = rows.get(where={"project_name": project_name}, include=["documents", "metadatas"])
-    documents: dict[str, list[tuple[dict[str, Any], str]]] = {}
-    for meta, text in zip(found["metadatas"], found["documents"], strict=True):
-        documents.setdefault(meta["document_id"], []).append((meta, text))
-    return [_record(id, parts) for id, parts in documents.items()]
+    read = zip(found["ids"], found["documents"], found["metadatas"], strict=True)
+    return [_record(document) for document in documents([Row(*row) for row in read]).values()]
 
 
-def _record(id: str, parts: list[tuple[dict[str, Any], str]]) -> Thing:
-    parts.sort(key=lambda part: part[0].get("chunk_index", 0))
-    marks = {str(meta.get("memhub_id", "")) for meta, _ in parts}
-    text = ""
-    for meta, part in parts:
-        text = text[: meta.get("start", len(text))] + part
-    return Thing(id, marks.pop() if len(marks) == 1 else "", text, _torn(parts, bool(marks)))
+def _record(document: Document) -> Thing:
+    snapshot = snapshot_of(document)
+    marks = {row.meta.get("memhub_id", "") for row in document.rows}
+    problem = snapshot.problem or ("" if len(marks) == 1 else "its rows are marked differently")
+    return Thing(document.id, str(snapshot.uuid or ""), snapshot.state.get("text", ""), problem)
 
 
-def _torn(parts: list[tuple[dict[str, Any], str]], other_marks: bool) -> str:
-    writes = {meta.get("write_id") for meta, _ in parts}
-    counts = {meta.get("chunk_count", len(parts)) for meta, _ in parts}
-    if other_marks or len(writes) > 1 or counts != {len(parts)}:
-        return f"torn: {len(parts)} rows of {counts}, {len(writes)} writes"
-    return ""
-
-
-def check(facts: Facts, sides: Sides, *, acknowledged: Iterable[str] = (), deleted: Iterable[str] = ()) -> None:
+def check(
+    facts: Facts,
+    sides: Sides,
+    *,
+    acknowledged: Iterable[str] = (),
+    deleted: Iterable[str] = (),
+    distinct: bool = True,
+) -> None:
     """Assert that nothing is lost, doubled or left half done.
 
     sides: by name what each shows now. acknowledged: texts that a person saved, or that stood on a side when a run
-    ended that could see it. deleted: uuids of memories that somebody, anywhere, deleted or archived.
+    ended that could see it. deleted: uuids of memories that somebody, anywhere, deleted or archived. distinct: nobody
+    wrote the same text twice, so that two memories with one text are the hub's doing.
     """
     assert facts.open_intents == 0, f"{facts.open_intents} open intents"
     lost = set(acknowledged) - set(facts.texts)
     assert not lost, f"lost: {[text[:200] for text in sorted(lost)]}"
     vanished = set(facts.gone) - set(deleted)
     assert not vanished, f"vanished, though nobody deleted them: {vanished}"
+    twice = [text for text, count in Counter(facts.live.values()).items() if count > 1]
+    assert not (distinct and twice), f"two memories with one text: {[text[:200] for text in twice]}"
     for side, things in sides.items():
         _check_side(facts, side, things)
 
