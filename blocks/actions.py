@@ -16,6 +16,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
+from blocks.changes import announce
 from blocks.models import Memory, Origin, Revision, SyncState, Text, digest_of
 from blocks.signals import memories_changed
 from blocks.state import FIELDS, PRIVATE_LABELS, State, clean_tags, complete, slugify_label, state_hash
@@ -66,6 +67,7 @@ def record(changes: Sequence[Change]) -> None:
         for name, value in change.extra.items():
             setattr(memory, name, value)
     _save([change.memory for change in changes])
+    announce()
     Revision.objects.bulk_create([_revision(change, now) for change in changes], batch_size=500)
 
 
