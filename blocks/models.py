@@ -148,7 +148,7 @@ class Memory(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.title or self.label
+        return self.title.strip() or self.label.strip() or "(no name)"
 
     def get_absolute_url(self) -> str:
         return reverse("memory", args=[self.project.slug, self.uuid])

@@ -37,6 +37,7 @@ LABEL = re.compile(r"[A-Za-z0-9_/-]{1,50}")
 PRIVATE_LABELS = frozenset({"human", "persona"})  # an agent's own blocks: never a memory's label
 MARK = "memhub:"  # every tag of the hub's own begins so
 MAX_TAGS, MAX_TAG_LENGTH = 200, 100
+MAX_TEXT = 1_000_000  # characters of a text that the hub takes in: as a record it takes half a minute to embed
 
 # The original engine's vocabulary: a record's doc_type, and the artifact_type of a runtime_artifact.
 DOC_TYPES = (
@@ -105,7 +106,7 @@ def types_of(kind: str) -> tuple[str, str]:
     if kind in ARTIFACT_TYPES:
         return "runtime_artifact", kind
     doc_type, _, artifact_type = kind.partition("/")
-    return doc_type, artifact_type
+    return (doc_type, artifact_type) if kind_of(doc_type, artifact_type) == kind else (kind, "")
 
 
 def clean_tags(tags: Iterable[str]) -> list[str]:

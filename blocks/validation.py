@@ -12,7 +12,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 
 from blocks.models import Memory
-from blocks.state import LABEL, MARK, MAX_TAG_LENGTH, MAX_TAGS, PRIVATE_LABELS, unstorable
+from blocks.state import LABEL, MARK, MAX_TAG_LENGTH, MAX_TAGS, MAX_TEXT, PRIVATE_LABELS, unstorable
 from memoryhub.models import Project
 
 LARGEST_LIMIT = 2**31 - 1  # of a block; Letta keeps no larger one
@@ -59,6 +59,8 @@ def check_limit(limit: int) -> None:
 
 
 def check_length(text: str, limit: int) -> None:
+    if len(text) > MAX_TEXT:
+        raise ValidationError(f"The hub keeps texts of at most {MAX_TEXT:,} characters; this one has {len(text):,}.")
     if len(text) > limit:
         over = len(text) - limit
         raise ValidationError(

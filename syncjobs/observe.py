@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from blocks.models import Memory
+from blocks.state import MAX_TEXT
 from blocks.stores.base import Look, Snapshot, StoreError
 from memoryhub.models import Project
 from syncjobs.match import Item, Link, Matcher, Row, document_uuid
@@ -235,6 +236,9 @@ def unfit(snapshot: Snapshot) -> str:
         return f"its id has more than {LONGEST_ID} characters"
     if len(snapshot.state.get("kind", "")) > LONGEST_KIND:
         return f"its kind has more than {LONGEST_KIND} characters"
+    length = len(snapshot.state.get("text", ""))
+    if length > MAX_TEXT:
+        return f"its text has {length:,} characters, and the hub takes at most {MAX_TEXT:,}: it stays there as it is"
     return ""
 
 

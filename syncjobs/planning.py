@@ -114,14 +114,15 @@ class Planner:
 
 
 def birth(said: State, item: Item, taken: set[str]) -> State:
-    """The state of a memory that comes from a side: what the side says, and a default for what it does not."""
-    state = complete(said)
+    """The state of a memory that comes from a side: what the side says, be it empty, and a default for what it does
+    not say."""
     named = said.get("title") or said.get("label") or said.get("text", "").strip().partition("\n")[0][:60]
-    state["title"] = said.get("title") or said.get("label") or named
-    if not said.get("label"):
-        state["label"] = free_label(named, item.uuid, taken)
-    state["created_at"] = said.get("created_at") or timezone.now().isoformat(timespec="seconds")
-    return state
+    unsaid = {
+        "title": named,
+        "label": "" if "label" in said else free_label(named, item.uuid, taken),
+        "created_at": timezone.now().isoformat(timespec="seconds"),
+    }
+    return complete({**unsaid, **said})
 
 
 def written_at(created_at: str) -> datetime:
