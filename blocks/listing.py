@@ -202,7 +202,7 @@ def _found(shelf: MemoryQuerySet, filters: Filters, project: Project) -> set[int
     """The ids of the memories with all the words and tags, which all counts are about; None without any of either."""
     scope = shelf
     for tag in filters.tag:
-        scope = _tagged(scope, project, filters.shown, tag)
+        scope = tagged(scope, project, filters.shown, tag)
     if words_of(filters.q):
         scope = matching(scope, filters.q, (project.pk, filters.shown))
     return None if scope is shelf else set(scope.aggregate(pks=Pks("pk"))["pks"] or ())
@@ -219,7 +219,8 @@ def _listed(queryset: MemoryQuerySet, pks: list[int]) -> RawSQL:
     return RawSQL("SELECT value FROM json_each(%s)", [json.dumps(pks)])
 
 
-def _tagged(queryset: MemoryQuerySet, project: Project, shown: str, tag: str) -> MemoryQuerySet:
+def tagged(queryset: MemoryQuerySet, project: Project, shown: str, tag: str) -> MemoryQuerySet:
+    """Those of the queryset with a tag. shown: live, archived or deleted, where it has no others."""
     if _postgresql(queryset):
         return queryset.filter(tags__contains=[tag])
     sql = "SELECT memory_id FROM blocks_tag WHERE project_id = %s AND shown = %s AND tag = %s"
