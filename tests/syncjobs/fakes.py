@@ -6,6 +6,7 @@ honest: the hash of what is there now against `Write.expected`. `faults` says wh
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -54,6 +55,7 @@ class Turn:
     begun: datetime
     copies: dict[str, str]
     ended: datetime | None = None
+    pushes: int = 0  # how many texts the hub had replaced on the server when the copies were read
 
 
 class Server:
@@ -71,7 +73,12 @@ class Server:
         self.refuses: Callable[[State], bool] = lambda state: False
         self.before_compare: Callable[[Write], None] = lambda write: None
         self.before_write: Callable[[Write], None] = lambda write: None
-        self.on_loss: Callable[[Thing], None] = lambda thing: None  # its state is about to be replaced or removed
+        self.on_loss: Callable[[Thing, str], None] = lambda thing, op: None  # about to be replaced or removed
+        self.on_write: Callable[[Write], None] = lambda write: None  # it is about to happen
+        self.on_made: Callable[[Thing], None] = lambda thing: None  # by the hub, and not late
+        self.on_fault: Callable[[str], None] = lambda fault: None  # it happens now
+        self.replaced: list[tuple[str, str, str]] = []  # id, the text that was there, the hub's
+        self.edited: Counter[str] = Counter()  # by id: how often others wrote to it
         self.attached: dict[str, list[str]] = {}
         self.turns: list[Turn] = []
         self.turns_fail = False
@@ -101,6 +108,7 @@ class Server:
         return thing
 
     def edit(self, id: str, **fields: Any) -> None:
+        self.edited[id] += 1
         self.things[id].state = {**self.things[id].state, **fields}
 
     def remove(self, id: str) -> None:
@@ -116,7 +124,8 @@ class Server:
     def begin_turn(self, agent: str) -> Turn:
         """An agent begins its turn: it reads what is attached to it."""
         mine = [id for id, agents in self.attached.items() if agent in agents and id in self.things]
-        turn = Turn(agent, timezone.now(), {id: self.things[id].state["text"] for id in mine})
+        copies = {id: self.things[id].state["text"] for id in mine}
+        turn = Turn(agent, timezone.now(), copies, pushes=len(self.replaced))
         self.turns.append(turn)
         return turn
 
@@ -241,6 +250,7 @@ class FakeStore:
         server.before_compare(write)
         write = replace(write, keep={**write.keep, "project": write.keep.get("project") or self.slug})
         fault = server.faults.pop(0) if server.faults else ""
+        server.on_fault(fault)
         if fault == "crash_before":
             raise Crash
         if fault == "broken":
@@ -270,7 +280,9 @@ class FakeStore:
             same = there.uuid == write.uuid and there.state == wanted
             return Outcome(write, "done" if same else "changed", self._snapshot(there))
         self.server.before_write(write)
-        return Outcome(write, "done", self._snapshot(self.server.make(write)))
+        thing = self.server.make(write)
+        self.server.on_made(thing)
+        return Outcome(write, "done", self._snapshot(thing))
 
     def _change(self, write: Write, fault: Fault) -> Outcome:
         thing = self.server.things.get(write.id)
@@ -280,18 +292,31 @@ class FakeStore:
         if write.expected not in (None, state_hash(now.state)) or fault == "changed":
             return Outcome(write, "changed", now)
         self.server.before_write(write)
+        if thing.id not in self.server.things:
+            return Outcome(write, "gone")
+        self.server.on_write(write)
         if write.op == "delete":
-            self.server.on_loss(thing)
+            self.server.on_loss(thing, "delete")
             del self.server.things[thing.id]
             return Outcome(write, "done", keep=now.keep)
-        said = {name: value for name, value in write.state.items() if name in self.fields}
-        state = {**said, **thing.state} if write.op == "mark" else {**thing.state, **said}
-        if state["text"] != thing.state["text"] and not thing.problem:
-            self.server.on_loss(thing)
+        state = self._written(write, now, thing)
+        if state["text"] != thing.state["text"]:
+            self.server.replaced.append((thing.id, thing.state["text"], state["text"]))
+            if not thing.problem:
+                self.server.on_loss(thing, write.op)
         thing.state, thing.uuid, thing.problem = state, write.uuid, ""
         if self.side == LETTA:
             thing.project = self.slug
         return Outcome(write, "done", self._snapshot(thing))
+
+    def _written(self, write: Write, compared: Snapshot, thing: Thing) -> State:
+        """Its state after an update or a mark. A PATCH says only what differs from what was read right before."""
+        said = {name: value for name, value in write.state.items() if name in self.fields}
+        if write.op == "mark":
+            return {**said, **thing.state}
+        if self.side == LETTA:
+            said = {name: value for name, value in said.items() if value != compared.state.get(name)}
+        return {**thing.state, **said}
 
 
 class FakeLetta(FakeStore):
