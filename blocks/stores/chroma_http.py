@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from blocks.stores import deadline
 from blocks.stores.base import StoreError
 
 if TYPE_CHECKING:
@@ -51,6 +53,17 @@ def chroma_message(body: bytes) -> str:
     return str(said.get("message") or said["error"]) if isinstance(said, dict) and "error" in said else ""
 
 
+NOT_CHROMA = "what answered is not a Chroma server, or only a part of its answer came"
+PRE_FLIGHT = "/pre-flight-checks"  # asked by chromadb itself before its first write, and remembered
+
+
+class GarbageError(StoreError):
+    """Something answered with success, but not with what Chroma answers. What it did is not known."""
+
+    def __init__(self) -> None:
+        super().__init__(NOT_CHROMA, kind="not_a_server")
+
+
 class Unsendable(StoreError):
     """chromadb refused to send it."""
 
@@ -79,7 +92,8 @@ def connect(url: str, api_key: str, timeout: float) -> ServerAPI:
     server: ServerAPI = System(settings).instance(ServerAPI)  # type: ignore[type-abstract]
     session: httpx.Client = server._session  # type: ignore[attr-defined]
     session.timeout = httpx.Timeout(timeout)
-    session.event_hooks = {"response": [_raise_for_status]}
+    session.event_hooks = {"response": [_take_answer]}
+    deadline.limit(session, timeout)
     return server
 
 
@@ -95,9 +109,24 @@ def place(url: str) -> str:
     return f"{shown}:{port}" if port else shown
 
 
-def _raise_for_status(response: httpx.Response) -> None:
+_call = threading.local()  # answered: a server has answered the call that this thread is making
+
+
+def _take_answer(response: httpx.Response) -> None:
     if response.status_code >= 300:  # a redirect is no answer of Chroma's
         raise AnswerError(response.status_code, response.read())
+    if not response.url.path.endswith(PRE_FLIGHT):
+        _call.answered = True
+    elif not _says_limits(response.read()):
+        raise GarbageError
+
+
+def _says_limits(body: bytes) -> bool:
+    try:
+        said = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(said, dict) and type(said.get("max_batch_size")) is int
 
 
 @contextmanager
@@ -105,15 +134,18 @@ def errors() -> Iterator[None]:
     """Whatever a call to Chroma raises, as `StoreError`."""
     from chromadb.errors import ChromaError
 
+    _call.answered = False
     try:
         yield
     except httpx.TimeoutException as error:
         raise StoreError("Chroma did not answer in time", kind="refused") from error
     except httpx.RequestError as error:
         raise StoreError(unreachable(error), kind="refused") from error
-    except (ChromaError, TypeError, ValueError, KeyError) as error:
-        if isinstance(error, (json.JSONDecodeError, KeyError)):
-            raise StoreError("what answered is not a Chroma server", permanent=True, kind="not_a_server") from error
+    except (AttributeError, LookupError, json.JSONDecodeError) as error:
+        raise GarbageError from error
+    except (ChromaError, TypeError, ValueError) as error:
+        if _call.answered:
+            raise GarbageError from error
         raise Unsendable(str(error)) from error
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from blocks.stores.chroma_http import errors
+from blocks.stores.chroma_http import GarbageError, errors
 
 if TYPE_CHECKING:
     from chromadb.api.models.Collection import Collection
@@ -56,7 +56,7 @@ class Rows:
 
     def _list(self, where: Where | None, limit: int | None = None, offset: int | None = None) -> list[str]:
         with errors():
-            return self.collection.get(where=where, include=[], limit=limit, offset=offset)["ids"]
+            return texts(self.collection.get(where=where, include=[], limit=limit, offset=offset)["ids"])
 
     def _paged(self, where: Where | None, page: int) -> Iterator[str]:
         offset = 0
@@ -74,19 +74,23 @@ class Rows:
         for some in batched(ids, self.many_ids):
             with errors():
                 answer = self.collection.get(ids=some, include=["metadatas"])
-            found |= {id: dict(meta or {}) for id, meta in zip(answer["ids"], answer["metadatas"] or [], strict=True)}
+                pairs = zip(texts(answer["ids"]), answer["metadatas"] or [], strict=True)
+                found |= {id: dict(meta or {}) for id, meta in pairs}
         return found
 
     def count(self) -> int:
         """How many rows the collection has."""
         with errors():
-            return self.collection.count()
+            count: object = self.collection.count()
+        if type(count) is not int:
+            raise GarbageError
+        return count
 
     def _get(self, ids: list[str] | None = None, where: Where | None = None) -> list[Row]:
         with errors():
             answer = self.collection.get(ids=ids, where=where, include=["documents", "metadatas"])
-        columns = zip(answer["ids"], answer["documents"] or [], answer["metadatas"] or [], strict=True)
-        return [Row(id, text, meta or {}) for id, text, meta in columns]  # type: ignore[arg-type]
+            columns = zip(answer["ids"], answer["documents"] or [], answer["metadatas"] or [], strict=True)
+            return [row_of(*values) for values in columns]
 
     def upsert(self, rows: Iterable[Row]) -> None:
         """Store text, vector and metadata. Metadata is merged into what is there; None removes a key."""
@@ -119,9 +123,9 @@ class Rows:
                 where=where,
                 include=["metadatas", "distances"],
             )
-        metas, distances = (answer["metadatas"] or [[]])[0], (answer["distances"] or [[]])[0]
-        columns = zip(answer["ids"][0], metas, distances, strict=True)
-        return [(Row(id, None, dict(meta or {})), distance) for id, meta, distance in columns]
+            metas, distances = (answer["metadatas"] or [[]])[0], (answer["distances"] or [[]])[0]
+            columns = zip(answer["ids"][0], metas, distances, strict=True)
+            return [(row_of(id, None, meta), distance) for id, meta, distance in columns]
 
     def _packed(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
         batch: list[Row] = []
@@ -134,6 +138,20 @@ class Rows:
             batch.append(row)
         if batch:
             yield batch
+
+
+def row_of(id: Any, text: Any, meta: Any) -> Row:
+    """A row as the server tells it. Raises `GarbageError` where that cannot be one."""
+    if type(id) is not str or not isinstance(text, str | None) or not isinstance(meta, dict | None):
+        raise GarbageError
+    return Row(id, text, meta or {})
+
+
+def texts(values: Any) -> list[str]:
+    """A list of ids as the server tells it. Raises `GarbageError` where that is none."""
+    if not isinstance(values, list) or not all(type(value) is str for value in values):
+        raise GarbageError
+    return values
 
 
 def estimate(row: Row) -> int:

@@ -22,6 +22,8 @@ from blocks.stores.chunks import split
 MOST_WRITES = 500  # of one batch
 MOST_TEXT = 100_000  # characters of one batch: about two seconds of embedding
 MOST_META = 9_000_000  # characters: a row has to fit into one request
+GIVE_UP_AFTER = 3  # single writes in a row that the server failed at: it minds none of them, it is full or ill
+NO_SERVER = ("refused", "not_a_server")  # every other write would fail too, each after a timeout perhaps
 
 Embed = Callable[[list[str]], list[list[float]]]
 Read = Callable[[list[str], bool], dict[str, Document]]
@@ -50,6 +52,8 @@ class Writer:
     fields: frozenset[str]
     project: str
     any_project: bool
+    failures: int = 0  # single writes in a row that the server failed at
+    away: StoreError | None = None  # why nothing more is tried
 
     def write(self, writes: Iterable[Write]) -> Iterator[Outcome]:
         for batch in batches(writes):
@@ -60,7 +64,9 @@ class Writer:
                     yield Outcome(write, "refused", error=reason)
                 else:
                     sound.append(write)
-            if sound:
+            if self.away:
+                yield from (Outcome(write, "unclear", error=str(self.away)) for write in sound)
+            elif sound:
                 yield from self._batch(sound)
 
     def _why_refused(self, write: Write) -> str:
@@ -185,20 +191,27 @@ class Writer:
         """The steps, all at once; if the server does not take them, in halves, to find the one it minds."""
         if not steps:
             return
+        if self.away:
+            yield from (Outcome(step.write, "unclear", error=str(self.away)) for step in steps)
+            return
         self._embed(steps, vectors)  # only what changed since the vectors were made
         try:
             self._send(steps, vectors)
         except StoreError as error:
             if error.kind == "unauthorized":
                 raise
-            if len(steps) > 1 and isinstance(error, (AnswerError, Unsendable)):
+            if error.kind in NO_SERVER or self.failures >= GIVE_UP_AFTER:
+                self.away = error
+            elif len(steps) > 1 and isinstance(error, (AnswerError, Unsendable)):
                 middle = len(steps) // 2
                 yield from self._execute(steps[:middle], vectors)
                 yield from self._execute(steps[middle:], vectors)
                 return
-            status = "refused" if error.permanent else "unclear"
+            self.failures += not error.permanent
+            status = "refused" if error.permanent and not self.away else "unclear"
             yield from (Outcome(step.write, status, error=str(error)) for step in steps)  # type: ignore[arg-type]
             return
+        self.failures = 0
         yield from self._verified(steps)
 
     def _send(self, steps: list[Step], vectors: dict[str, list[float]]) -> None:
@@ -210,20 +223,23 @@ class Writer:
         self.rows.delete([id for step in steps for id in step.deletes])
 
     def _verified(self, steps: list[Step]) -> Iterator[Outcome]:
-        """Read back that the rows are there and ours: an update of a missing row says nothing."""
+        """Read back that the rows are there and ours, and the rest is gone: an update of a missing row says nothing."""
         ids = [row.id for step in steps if step.after for row in step.after.rows]
         try:
-            found = self.rows.metas(ids)
+            found = self.rows.metas(ids + [id for step in steps for id in step.deletes])
         except StoreError as error:
             yield from (Outcome(step.write, "unclear", error=str(error)) for step in steps)
             return
         for step in steps:
-            if step.after is None:
-                yield Outcome(step.write, "done", keep=step.keep)
-            elif all(ours(row, found.get(row.id, {})) for row in step.after.rows):
-                yield Outcome(step.write, "done", self.snapshot(step.after))
-            else:
+            rows = step.after.rows if step.after else []
+            if not all(ours(row, found.get(row.id, {})) for row in rows):
                 yield Outcome(step.write, "unclear", error="somebody else wrote it at the same time")
+            elif any(id in found for id in step.deletes):
+                yield Outcome(step.write, "unclear", error="Chroma still shows what it said it had deleted")
+            elif step.after is None:
+                yield Outcome(step.write, "done", keep=step.keep)
+            else:
+                yield Outcome(step.write, "done", self.snapshot(step.after))
 
 
 def target(write: Write) -> str:

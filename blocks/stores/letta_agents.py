@@ -87,10 +87,12 @@ class Agents:
         try:
             agent = self._calls.call("get", f"/v1/agents/{id}", query={"include": "agent.blocks"})
         except CallError as error:
-            if error.status != 404:
+            if not error.gone:
                 raise
             return "", []
-        return name_of(agent), [str(block["id"]) for block in agent.get("blocks") or ()]
+        if not isinstance(agent, dict):
+            raise self._calls.strange()
+        return name_of(agent), list(blocks_of(agent))
 
     @staticmethod
     def _each(ids: Sequence[str], ask: Callable[[str], T]) -> list[T]:
@@ -135,23 +137,15 @@ def attached(calls: Calls) -> dict[str, list[dict[str, str]]]:
     Raises `StoreError`.
     """
     found: dict[str, list[dict[str, str]]] = {}
-    for agent in _all_agents(calls):
-        for block in agent.get("blocks") or ():
-            if isinstance(block, dict) and isinstance(block.get("id"), str):
-                found.setdefault(block["id"], []).append({"id": agent["id"], "name": name_of(agent)})
+    for agent in calls.listed("/v1/agents/", {"include": ["agent.blocks"]}, MOST_AGENTS):
+        for id in blocks_of(agent):
+            found.setdefault(id, []).append({"id": agent["id"], "name": name_of(agent)})
     return found
 
 
-def _all_agents(calls: Calls) -> Iterator[dict[str, Any]]:
-    seen: set[str] = set()
-    query: dict[str, Any] = {"limit": 100, "include": ["agent.blocks"], "order": "asc"}
-    while True:
-        page = calls.call("get", "/v1/agents/", query=query)
-        agents = [agent for agent in page if isinstance(agent, dict) and isinstance(agent.get("id"), str)]
-        yield from (agent for agent in agents if agent["id"] not in seen)
-        if len(page) < query["limit"] or not agents or agents[-1]["id"] in seen:
-            return
-        seen.update(agent["id"] for agent in agents)
-        query["after"] = agents[-1]["id"]
-        if len(seen) >= MOST_AGENTS:
-            return
+def blocks_of(agent: dict[str, Any]) -> Iterator[str]:
+    """The ids of an agent's blocks, where the server was asked for them."""
+    blocks = agent.get("blocks")
+    for block in blocks if isinstance(blocks, list) else ():
+        if isinstance(block, dict) and isinstance(block.get("id"), str):
+            yield block["id"]

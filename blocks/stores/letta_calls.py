@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import httpx
 from letta_client import APIConnectionError, APIStatusError, APITimeoutError, DefaultHttpxClient, Letta
 
+from blocks.stores import deadline
 from blocks.stores.base import StoreError
 
 PAGE = 500  # blocks a list call; the server has no maximum
@@ -31,6 +32,7 @@ Query = Mapping[str, Any]
 def connect(url: str, key: str, timeout: float) -> Letta:
     """The client of a server, one a process: making one takes longer than many a call. Raises httpx.InvalidURL."""
     http = DefaultHttpxClient(base_url=url, timeout=timeout, limits=CONNECTIONS)
+    deadline.limit(http, timeout)
     return Letta(base_url=url, api_key=key, timeout=timeout, max_retries=0, http_client=http)
 
 
@@ -43,6 +45,11 @@ class CallError(StoreError):
         super().__init__(message, permanent=permanent, kind=kind)
         self.status = status
         self.broke = broke
+
+    @property
+    def gone(self) -> bool:
+        """Whether a Letta server says that there is no such item: a 404 of anything else on the way is no proof."""
+        return self.status == 404 and self.kind == "other"
 
 
 class Calls:
@@ -78,7 +85,7 @@ class Calls:
         return self._client
 
     def call(self, method: Method, path: str, *, query: Query | None = None, body: Any = None) -> Any:
-        """The JSON of the answer (a str where it is none). Raises CallError, whose text never holds the key.
+        """The JSON of the answer. Raises CallError, whose text never holds the key.
 
         Only a read is repeated, once, on a connection that broke: Letta closes one after an answer of 500, often
         only when the next request is already on its way.
@@ -94,51 +101,63 @@ class Calls:
         options: Any = {"params": dict(query)} if query else {}
         try:
             if method == "get":
-                return self.client.get(path, cast_to=object, options=options)
-            return getattr(self.client, method)(path, cast_to=object, body=body, options=options)
+                answer: Any = self.client.get(path, cast_to=object, options=options)
+            else:
+                answer = getattr(self.client, method)(path, cast_to=object, body=body, options=options)
         except APIStatusError as error:
-            raise status_error(error.status_code, self.shown_url) from error
+            raise status_error(error.status_code, self.shown_url, error.body) from error
         except APIConnectionError as error:
             raise connection_error(error, self.shown_url) from None  # its text may quote the request's headers
         except ValueError:  # says it is JSON and is not
             raise CallError(f"{self.shown_url} answers with broken JSON.", kind="not_a_server") from None
+        if isinstance(answer, str):  # not JSON: a web page, such as a proxy or a login puts in between
+            raise self.strange()
+        return answer
+
+    def strange(self) -> CallError:
+        """That what answered is no Letta server; whatever it was asked to do may be done or not."""
+        return CallError(f"What answers at {self.shown_url} is not a Letta server.", kind="not_a_server")
 
     def blocks(self, query: Query) -> list[Any]:
         """One page of blocks."""
-        try:
-            answer = self.call("get", "/v1/blocks/", query=query)
-        except CallError as error:
-            if error.status != 404:
-                raise
-            answer = None  # every Letta server has this route
+        return self._list("/v1/blocks/", query)
+
+    def _list(self, path: str, query: Query) -> list[Any]:
+        answer = self.call("get", path, query=query)
         if not isinstance(answer, list):
-            message = f"What answers at {self.shown_url} is not a Letta server."
-            raise CallError(message, kind="not_a_server", permanent=True)
+            raise self.strange()
         return answer
 
-    def block(self, id: str) -> Any:
+    def block(self, id: str) -> dict[str, Any] | None:
         """A block by id, None where the server says that there is none."""
         try:
-            return self.call("get", block_path(id))
+            block = self.call("get", block_path(id))
         except CallError as error:
-            if error.status == 404:
+            if error.gone:
                 return None
             raise
+        if not isinstance(block, dict) or block.get("id") != id:
+            raise self.strange()
+        return block
 
     def agents(self, id: str) -> list[dict[str, Any]]:
         """The agents a block is attached to."""
-        return [agent for agent in self._agents(id) if isinstance(agent, dict) and isinstance(agent.get("id"), str)]
+        return list(self.listed(f"{block_path(id)}/agents", {}))
 
-    def _agents(self, id: str) -> Iterator[Any]:
+    def listed(self, path: str, query: Query, most: int = 2**31) -> Iterator[dict[str, Any]]:
+        """What a list route holds, page by page, each once; those that have an id. No more pages after `most`."""
         seen: set[str] = set()
-        query: dict[str, Any] = {"limit": 100, "order": "asc"}
+        query = {**query, "limit": 100, "order": "asc"}
         while True:
-            page = self.call("get", f"{block_path(id)}/agents", query=query)
-            yield from page
-            if len(page) < query["limit"] or page[-1]["id"] in seen:
+            page = self._list(path, query)
+            named = [one for one in page if isinstance(one, dict) and isinstance(one.get("id"), str)]
+            yield from (one for one in named if one["id"] not in seen)
+            if len(page) < query["limit"] or not named or named[-1]["id"] in seen:
                 return
-            seen.add(page[-1]["id"])
-            query["after"] = page[-1]["id"]
+            seen.update(one["id"] for one in named)
+            query["after"] = named[-1]["id"]
+            if len(seen) >= most:
+                return
 
 
 def block_path(id: str) -> str:
@@ -162,16 +181,26 @@ def without_credentials(url: str) -> str:
         return "The address"
 
 
-def status_error(status: int, url: str) -> CallError:
-    """By status alone. 408, 425, 429 and 5xx pass; the rest would be answered the same again."""
+def status_error(status: int, url: str, body: Any) -> CallError:
+    """By status, and by whether Letta wrote the answer: it says why in JSON, under `detail` mostly.
+
+    408, 425, 429 and 5xx pass; the rest would be answered the same again.
+    """
     passes = status in (408, 425, 429) or status >= 500
     if status in (401, 403):
         message, kind = f"{url} does not accept the API key ({status}).", "unauthorized"
     elif status >= 500:
         message, kind = f"{url} failed ({status}).", "other"
-    else:
+    elif passes or _is_lettas(body):
         message, kind = f"{url} refused the request ({status}).", "other"
-    return CallError(message, kind=kind, status=status, permanent=not passes)
+    else:
+        message, kind = f"What answers at {url} is not a Letta server ({status}).", "not_a_server"
+    return CallError(message, kind=kind, status=status, permanent=not passes and kind != "not_a_server")
+
+
+def _is_lettas(body: Any) -> bool:
+    """Not a web page, and not the answer of a server that has no such address."""
+    return isinstance(body, dict) and body.get("detail") not in ("Not Found", "Method Not Allowed")
 
 
 def connection_error(error: APIConnectionError, url: str) -> CallError:

@@ -20,10 +20,12 @@ def label_of(slug: str) -> str:
 
 def find_digest(calls: Calls, slug: str) -> dict[str, Any] | None:
     """The digest of a project by its tag, else a block that only has its label."""
-    blocks = usable(calls.blocks({"tags": [DIGEST + slug], "limit": 10}))
+    blocks = usable(calls.blocks({"tags": [DIGEST + slug], "limit": 10, "order": "asc"}))
     if not blocks and LABEL.fullmatch(label_of(slug)):  # the server refuses to look for another label
         blocks = [
-            block for block in usable(calls.blocks({"label": label_of(slug), "limit": 50})) if unclaimed(block, slug)
+            block
+            for block in usable(calls.blocks({"label": label_of(slug), "limit": 50, "order": "asc"}))
+            if unclaimed(block, slug)
         ]
     return blocks[0] if blocks else None
 
@@ -75,7 +77,7 @@ def patch_digest(calls: Calls, block: Mapping[str, Any], body: dict[str, Any]) -
         if change:
             calls.call("patch", block_path(block["id"]), body=change)
     except CallError as error:
-        if error.status in (404, 409):
+        if error.gone or error.status == 409:
             return "changed"
         raise
     return "written"

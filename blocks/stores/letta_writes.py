@@ -77,7 +77,7 @@ class Writer:
         if reason:
             return Outcome(write, "refused", error=reason)
         snapshot = self._snapshot(self.calls.call("post", "/v1/blocks/", body=body))
-        if not snapshot.id:
+        if not snapshot.id or snapshot.uuid != write.uuid or snapshot.problem:
             return Outcome(write, "unclear", error=NO_BLOCK)
         left = self._attach(snapshot.id, write.keep.get("agents", ()))
         note = f"Not attached again to {', '.join(left)}." if left else ""
@@ -132,12 +132,14 @@ class Writer:
         try:
             snapshot = self._snapshot(self.calls.call("patch", block_path(write.id), body=body))
         except CallError as error:
-            if error.status == 404:
+            if error.gone:
                 return Outcome(write, "gone")
             if error.status != 409:
                 raise
             return self._overtaken(write)
-        return Outcome(write, "done", snapshot) if snapshot.id else Outcome(write, "unclear", error=NO_BLOCK)
+        if snapshot.id != write.id or snapshot.problem:
+            return Outcome(write, "unclear", error=NO_BLOCK)
+        return Outcome(write, "done", snapshot)
 
     def _overtaken(self, write: Write) -> Outcome:
         """Somebody else's write was under way (409): show what came of it, never repeat blindly."""
@@ -155,11 +157,13 @@ class Writer:
 
     def _remove(self, write: Write) -> Outcome:
         try:
-            self.calls.call("delete", block_path(write.id))
+            answer = self.calls.call("delete", block_path(write.id))
         except CallError as error:
-            if error.status == 404:
+            if error.gone:
                 return Outcome(write, "gone")
             if error.status != 409:
                 raise
             return self._overtaken(write)
+        if answer is not None and self.calls.block(write.id):  # Letta answers null
+            return Outcome(write, "unclear", error="The block is still there, though it was said to be deleted.")
         return Outcome(write, "done")
