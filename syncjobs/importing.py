@@ -9,9 +9,9 @@ from uuid import UUID
 from blocks.models import Memory
 from blocks.stores.chroma_records import Document
 from blocks.stores.chroma_rows import Row
+from blocks.stores.opening import open_local
 from memoryhub.models import Project
 from syncjobs.models import Replica
-from syncjobs.sides import open_local
 
 
 @dataclass

@@ -10,11 +10,11 @@ from django.conf import settings
 from django.utils import timezone
 
 from blocks.stores.base import Probe, Store, StoreError
+from blocks.stores.opening import open_chroma, open_local
 from memoryhub.models import Direction, Installation, LettaServer, LocalStore, Project
 from syncjobs.models import Connection, Side
 
-if TYPE_CHECKING:  # both take a second to import: at first use, not at every start of a command
-    from blocks.stores.chroma import ChromaStore
+if TYPE_CHECKING:  # it takes a second to import: at first use, not at every start of a command
     from blocks.stores.letta import LettaStore
 
 
@@ -64,14 +64,6 @@ def open_letta(project: Project) -> LettaStore:
     return _letta(project.letta_server, project.slug, project.letta_rule)
 
 
-def open_local(project: Project) -> ChromaStore:
-    """The project's Chroma collection. Raises `UnreadableSecret` when its key cannot be decrypted."""
-    assert project.local_store is not None  # noqa: S101 - for the type checker: callers ask first
-    others = Project.objects.filter(local_store=project.local_store).exclude(pk=project.pk)
-    claimed = frozenset(other.record_project for other in others) - {"*"}
-    return _chroma(project.local_store, project.slug, project.local_project, claimed)
-
-
 def probe_letta(server: LettaServer) -> Probe:
     """**Test connection** of a Letta server, for no project in particular. Raises `UnreadableSecret`."""
     return _letta(server, NO_PROJECT).probe()
@@ -79,7 +71,7 @@ def probe_letta(server: LettaServer) -> Probe:
 
 def probe_local(store: LocalStore) -> Probe:
     """**Test connection** of a local store, for no project in particular. Raises `UnreadableSecret`."""
-    return _chroma(store, NO_PROJECT).probe()
+    return open_chroma(store, NO_PROJECT).probe()
 
 
 def _letta(server: LettaServer, slug: str, rule: str = "") -> LettaStore:
@@ -92,24 +84,6 @@ def _letta(server: LettaServer, slug: str, rule: str = "") -> LettaStore:
         rule=rule,
         timeout=settings.STORE_TIMEOUT,
         hub_id=Installation.current_id(),
-    )
-
-
-def _chroma(
-    store: LocalStore, slug: str, local_project: str = "", claimed: frozenset[str] = frozenset()
-) -> ChromaStore:
-    from blocks.stores.chroma import ChromaStore
-
-    return ChromaStore(
-        url=store.base_url,
-        api_key=store.api_key,
-        tenant=store.tenant,
-        database=store.database,
-        collection=store.collection,
-        slug=slug,
-        local_project=local_project,
-        timeout=settings.STORE_TIMEOUT,
-        claimed=claimed,
     )
 
 

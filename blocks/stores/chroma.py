@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from blocks.state import FIELDS, unstorable
 from blocks.stores.base import Look, Outcome, Probe, Snapshot, StoreError, Write
 from blocks.stores.chroma_http import CLOUD, AnswerError, connect, errors, place
-from blocks.stores.chroma_records import CHUNK_ID, Document, documents, snapshot_of
-from blocks.stores.chroma_rows import CLOUD_QUOTA, Rows, Where, batched
+from blocks.stores.chroma_records import CHUNK_ID, Document, document_id, documents, snapshot_of
+from blocks.stores.chroma_rows import CLOUD_QUOTA, Row, Rows, Where, batched
 from blocks.stores.chroma_write import Writer
 from blocks.stores.embeddings import embed
 
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from chromadb.api import ServerAPI
     from chromadb.types import Collection as CollectionModel
 
+T = TypeVar("T")
 ALL = "*"
 ASKED = 500  # documents asked for in one condition
+OVER = 4  # rows asked for to get a document: some have several, some are of other projects
 DESCRIPTION = "Project management documents and context"  # as the original engine describes its collection
 NOBODY = frozenset[str]()
 
@@ -205,20 +207,47 @@ class ChromaStore:
         where = {"project_name": {"$nin": sorted({self.project} | self.claimed)}}
         return [snapshot_of(document, in_scope=False) for document in documents(rows.matching(where)).values()]
 
-    def query(self, text: str, count: int) -> list[tuple[str, float]]:
-        """The `count` documents in scope nearest in meaning: (document_id, squared distance), nearest first."""
-        rows = self._rows or self._find_rows()
-        if rows is None or count < 1:
-            return []
-        vector, asked = embed([text])[0], 4 * count
+    def nearest(self, vector: list[float], count: int) -> dict[str, float]:
+        """The `count` documents in scope nearest in meaning, nearest first, each with its cosine similarity."""
+        return self._ask(lambda rows: self._nearest(rows, vector, count)) or {}
+
+    def _nearest(self, rows: Rows, vector: list[float], count: int) -> dict[str, float]:
+        """Without a condition first: Chroma looks through all rows for one, which takes ten times as long; where most
+        of the nearest are others' documents, with it."""
+        asked, where = OVER * count, None
         while True:
-            nearest = rows.nearest(vector, asked, self._scope())
-            best: dict[str, float] = {}
-            for id, document in ((key, d) for row, d in nearest for key in documents([row])):
-                best.setdefault(id, document)
-            if len(best) >= count or len(nearest) < asked or asked >= rows.one_call:
-                return list(best.items())[:count]
-            asked = min(4 * asked, rows.one_call)
+            near = rows.nearest(vector, asked, where)
+            best = self._similar(near)
+            if len(best) >= count or len(near) < asked or asked >= rows.one_call:
+                return dict(list(best.items())[:count])
+            if where is None and (where := self._scope()):
+                continue
+            asked = min(OVER * asked, rows.one_call)
+
+    def _similar(self, near: Iterable[tuple[Row, float]]) -> dict[str, float]:
+        """The similarity of each document in scope: that of its nearest row."""
+        best: dict[str, float] = {}
+        for row, similarity in near:
+            if self._in_scope(Document(document_id(row), [row], row.meta)):
+                best.setdefault(document_id(row), similarity)
+        return best
+
+    def similarities(self, vector: list[float], ids: Sequence[str]) -> dict[str, float]:
+        """The cosine similarity of documents, as far as they are there: that of the nearest of each one's rows."""
+        where: Where = {"document_id": {"$in": list(ids)}}
+        near = self._ask(lambda rows: rows.similar(vector, where)) if ids else None
+        return self._similar(sorted(near or (), key=lambda pair: -pair[1]))
+
+    def _ask(self, call: Callable[[Rows], T]) -> T | None:
+        """Ask the collection as it is known, and once more where it was made anew since; None if there is none."""
+        if self._rows:
+            try:
+                return call(self._rows)
+            except AnswerError as error:
+                if error.status != 404:
+                    raise
+        rows = self._find_rows()
+        return call(rows) if rows else None
 
     # --- writing
 

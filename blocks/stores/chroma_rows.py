@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -115,17 +116,39 @@ class Rows:
                 self.collection.delete(ids=some)
 
     def nearest(self, vector: list[float], count: int, where: Where | None) -> list[tuple[Row, float]]:
-        """The `count` nearest rows (without their texts) and their distances, nearest first."""
+        """The `count` nearest rows (without their texts) and their cosine similarities, nearest first."""
         with errors():
             answer = self.collection.query(
                 query_embeddings=[vector],  # type: ignore[arg-type]
-                n_results=count,
+                n_results=min(count, self.one_call),
                 where=where,
                 include=["metadatas", "distances"],
             )
             metas, distances = (answer["metadatas"] or [[]])[0], (answer["distances"] or [[]])[0]
             columns = zip(answer["ids"][0], metas, distances, strict=True)
-            return [(row_of(id, None, meta), distance) for id, meta, distance in columns]
+            return [(row_of(id, None, meta), self._similarity(distance)) for id, meta, distance in columns]
+
+    def _similarity(self, distance: float) -> float:
+        """Of two vectors of length 1, whose squared distance is twice one less their cosine."""
+        return 1 - distance / 2 if self._space == "l2" else 1 - distance
+
+    @cached_property
+    def _space(self) -> str:
+        """How the collection measures distances: l2 (squared; Chroma's default), cosine or ip."""
+        settings: Any = self.collection.configuration_json or {}
+        return str((settings.get("hnsw") or settings.get("spann") or {}).get("space") or "l2")
+
+    def similar(self, vector: list[float], where: Where) -> list[tuple[Row, float]]:
+        """All rows that match (without their texts) and their cosine similarities, in any order."""
+        import numpy
+
+        with errors():
+            answer = self.collection.get(where=where, include=["metadatas", "embeddings"])
+            vectors = numpy.asarray(answer["embeddings"], dtype=numpy.float32).reshape(-1, len(vector))
+            lengths = numpy.linalg.norm(vectors, axis=1) * numpy.linalg.norm(vector)
+            cosines = vectors @ numpy.asarray(vector, dtype=numpy.float32) / numpy.where(lengths == 0, 1, lengths)
+            columns = zip(answer["ids"], answer["metadatas"] or [], cosines.tolist(), strict=True)
+            return [(row_of(id, None, meta), cosine) for id, meta, cosine in columns]
 
     def _packed(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
         batch: list[Row] = []

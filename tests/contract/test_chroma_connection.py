@@ -10,6 +10,7 @@ import pytest
 
 from blocks.stores.base import StoreError
 from blocks.stores.chroma import ChromaStore
+from blocks.stores.embeddings import embed
 from tests.contract.writes import create, do, made
 from tests.original_store import open_server
 
@@ -165,14 +166,52 @@ def test_a_server_that_stops_and_comes_back(fresh_chroma_server):
 
 def test_search_by_meaning(chroma_server, collection):
     store = ChromaStore(url=chroma_server, slug="site", collection=collection)
-    assert store.query("anything", 3) == []
+    (vector,) = embed(["a kitten naps on a couch"])
+    assert store.nearest(vector, 3) == {}
     store.plant()
     texts = ["The cat sleeps on the sofa. " * 60, "The invoice is overdue.", "Deploy on Tuesdays only."]
-    ids = {text: made(store, text).id for text in texts}
+    ids = [made(store, text).id for text in texts]
     elsewhere = ChromaStore(url=chroma_server, slug="other", collection=collection)
-    made(elsewhere, "A kitten naps on a couch")
-    found = store.query("a kitten naps on a couch", 2)
-    assert found[0][0] == ids[texts[0]]
-    assert len({id for id, _ in found}) == 2
-    assert found[0][1] <= found[1][1]
-    assert len(store.query("payment", 10)) == 3
+    theirs = made(elsewhere, "A kitten naps on a couch").id
+    found = store.nearest(vector, 2)
+    assert list(found)[0] == ids[0]
+    assert len(found) == 2
+    best, second = found.values()
+    assert 1 > best > second
+    assert set(store.nearest(vector, 10)) == set(ids)
+    assert elsewhere.nearest(vector, 1) == {theirs: pytest.approx(1, abs=0.01)}
+
+
+def test_the_similarity_of_some_documents(chroma_server, collection):
+    store = ChromaStore(url=chroma_server, slug="site", collection=collection)
+    (vector,) = embed(["a kitten naps on a couch"])
+    store.plant()
+    ids = [made(store, text).id for text in ("The cat sleeps on the sofa. " * 60, "The invoice is overdue.")]
+    similar = store.similarities(vector, [*ids, "nowhere"])
+    assert set(similar) == set(ids)
+    assert similar == pytest.approx(store.nearest(vector, 2), abs=0.001)
+
+
+def test_few_of_many_neighbours_are_ours(chroma_server, collection):
+    """Others' documents lie nearer than all of ours: ours are found all the same."""
+    elsewhere = ChromaStore(url=chroma_server, slug="other", collection=collection)
+    elsewhere.plant()
+    for number in range(12):
+        made(elsewhere, f"A kitten naps on a couch {number}")
+    store = ChromaStore(url=chroma_server, slug="site", collection=collection)
+    ids = [made(store, text).id for text in ("The invoice is overdue.", "Deploy on Tuesdays only.")]
+    assert set(store.nearest(embed(["a kitten naps on a couch"])[0], 2)) == set(ids)
+
+
+def test_a_collection_made_anew_is_found(chroma_server, collection):
+    store = ChromaStore(url=chroma_server, slug="site", collection=collection)
+    store.plant()
+    made(store, "The invoice is overdue.")
+    (vector,) = embed(["payment"])
+    assert len(store.nearest(vector, 1)) == 1
+    open_server(chroma_server).delete_collection(collection)
+    assert store.nearest(vector, 1) == {}
+    again = ChromaStore(url=chroma_server, slug="site", collection=collection)
+    again.plant()
+    made(again, "The invoice is due.")
+    assert len(store.nearest(vector, 1)) == 1

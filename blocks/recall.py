@@ -1,0 +1,260 @@
+"""Finding memories by what they are about: Chroma's vectors and the database's full text, put together.
+
+What was written a moment ago is found by its words at once, and by its meaning as soon as it is in the local store.
+Where that is down, or the project has none, words alone decide, and the answer says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from django.db import connection
+from django.db.models import QuerySet
+from django.db.models.expressions import RawSQL
+from django.utils import timezone
+
+from blocks import ranking
+from blocks.models import Memory, MemoryQuerySet
+from blocks.search import IN_INDEX, IN_WORDS, SPACES, TRIGRAM, clean, matching
+from blocks.stores.base import StoreError
+from blocks.stores.embeddings import embed
+from blocks.stores.opening import open_chroma
+from memoryhub.models import Direction, LocalStore, Project
+from memoryhub.secrets import UnreadableSecret
+
+if TYPE_CHECKING:
+    from blocks.stores.chroma import ChromaStore
+
+logger = logging.getLogger(__name__)
+Order = Literal["relevance", "recall"]
+Mode = Literal["auto", "words", "meaning"]
+POOL = 50  # memories that each way of searching brings in
+CAP = 1000  # the newest memories in which a term occurs: what occurs in more says little
+PATIENCE = 2.0  # seconds that a search waits for Chroma
+PAUSE = 10.0  # seconds for which a store that did not answer is not asked again
+EMBEDDED = 3  # memories not in the store yet whose vectors are made for one answer
+HEAD = 500  # characters of their texts that count: as much as a record holds
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A found memory. score: what it is ordered by; similarity: cosine to the query, None where no vector is known."""
+
+    memory: Memory
+    score: float
+    similarity: float | None
+    excerpt: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """hits: best first. how: 'meaning and words', 'words' or 'meaning'. note: why not by meaning, where that failed."""
+
+    hits: list[Hit]
+    how: str
+    note: str = ""
+
+
+@dataclass
+class _Meaning:
+    """What the local store says: similarities by memory, best first; `store`, `vector` to ask for more."""
+
+    ranked: dict[int, float] = field(default_factory=dict)
+    store: ChromaStore | None = None
+    vector: list[float] = field(default_factory=list)
+    note: str = ""
+
+
+def search(
+    project: Project,
+    query: str,
+    *,
+    limit: int = 10,
+    order: Order = "relevance",
+    mode: Mode = "auto",
+    kinds: Sequence[str] = (),
+    tags: Sequence[str] = (),
+    client: str = "",
+) -> Found:
+    """The live memories of a project that answer a query best.
+
+    order: 'relevance' puts the ranks of both ways together, 'recall' ranks as the original RAG engine did, by
+    similarity, age and kind. kinds: one of them; tags: all of them. At most 50 hits.
+    """
+    query = clean(query)
+    if not query:
+        return Found([], "words")
+    among = _among(project, kinds, tags, client)
+    terms = ranking.terms_of(query, TRIGRAM if connection.vendor == "sqlite" else 1)
+    words = {} if mode == "meaning" else _by_words(among, query, terms)
+    meaning = _Meaning() if mode == "words" else _by_meaning(project, among, query, bool(kinds or tags or client))
+    pool = list(dict.fromkeys([*list(words)[:POOL], *meaning.ranked]))
+    memories = {memory.pk: memory for memory in among.filter(pk__in=pool).select_related("project")}
+    similar = _similarities(memories, meaning) if order == "recall" else meaning.ranked
+    scores = _scores(order, memories, words, meaning.ranked, similar)
+    best = sorted(scores, key=lambda pk: (-scores[pk], -pk))[: min(limit, POOL)]
+    hits = [Hit(memories[pk], scores[pk], similar.get(pk), _excerpt(memories[pk], terms)) for pk in best]
+    return Found(hits, _how(mode, meaning), meaning.note)
+
+
+def _how(mode: Mode, meaning: _Meaning) -> str:
+    if mode == "meaning":
+        return "meaning"
+    return "words" if meaning.store is None else "meaning and words"
+
+
+def _excerpt(memory: Memory, terms: Sequence[str]) -> str:
+    return ranking.excerpt(memory.text, terms)
+
+
+def _among(project: Project, kinds: Sequence[str], tags: Sequence[str], client: str) -> MemoryQuerySet:
+    among = Memory.objects.live().filter(project=project)
+    if kinds:
+        among = among.filter(kind__in=kinds)
+    if client:
+        among = among.filter(client=client)
+    for tag in tags:
+        among = among.filter(pk__in=_tagged(project, tag))
+    return among
+
+
+def _tagged(project: Project, tag: str) -> Any:
+    if connection.vendor == "sqlite":
+        sql = "SELECT memory_id FROM blocks_tag WHERE project_id = %s AND shown = 'live' AND tag = %s"
+        return RawSQL(sql, [project.pk, tag])  # noqa: S611
+    return Memory.objects.filter(project=project, tags__contains=[tag]).values("pk")
+
+
+# --- words
+
+
+def _by_words(among: MemoryQuerySet, query: str, terms: list[str]) -> dict[int, float]:
+    """Weights by memory, best first. A query without a word that could be looked for is searched for as a whole."""
+    if not terms:
+        found = matching(among, query).order_by("-changed_at", "-pk").values_list("pk", flat=True)[:POOL]
+        return dict.fromkeys(found, 0.5)
+    return ranking.by_words([list(_with(among, term)) for term in terms], CAP)
+
+
+def _with(among: MemoryQuerySet, term: str) -> QuerySet[Memory, int]:
+    if connection.vendor == "sqlite":
+        found = RawSQL(IN_INDEX, ['"' + term.replace('"', '""') + '"'])  # noqa: S611
+    else:
+        parts = term.translate(SPACES).split()
+        found = RawSQL(IN_WORDS, [" <-> ".join(f"'{part}'" for part in parts) + ":*"])  # noqa: S611
+    return among.filter(pk__in=found).order_by("-pk").values_list("pk", flat=True)[:CAP]
+
+
+# --- meaning
+
+
+def _by_meaning(project: Project, among: MemoryQuerySet, query: str, filtered: bool) -> _Meaning:
+    if project.local_store is None:
+        return _Meaning(note="the project has no local store: found by words only")
+    if project.local_direction == Direction.OFF:
+        return _Meaning(note="the local store is switched off: found by words only")
+    try:
+        store = _store(project)
+        vector = embed([query])[0]
+        return _nearest(project, among, store, vector, POOL * 4 if filtered else POOL)
+    except (StoreError, UnreadableSecret) as error:
+        return _Meaning(note=f"the local store cannot be asked ({error}): found by words only")
+
+
+def _nearest(project: Project, among: MemoryQuerySet, store: ChromaStore, vector: list[float], count: int) -> _Meaning:
+    with _remembering_trouble(store):
+        near = store.nearest(vector, count)
+    address = project.local_store.address if project.local_store else ""
+    rows = among.filter(
+        replicas__connection__side="local",
+        replicas__connection__address=address,
+        replicas__connection__project=project,
+        replicas__external_id__in=list(near),
+    ).values_list("replicas__external_id", "pk")
+    known = dict(rows)
+    ranked = {known[id]: similarity for id, similarity in near.items() if id in known}
+    return _Meaning(dict(list(ranked.items())[:POOL]), store, vector)
+
+
+@lru_cache(maxsize=64)
+def _opened(store: LocalStore, key: str, address: str, slug: str, local_project: str, claimed: frozenset[str]) -> Any:
+    return open_chroma(store, slug, local_project, claimed, PATIENCE)
+
+
+def _store(project: Project) -> ChromaStore:
+    """The project's local store, opened once in a process for as long as nobody changes where it is."""
+    store = project.local_store
+    assert store is not None  # noqa: S101 - for the type checker: callers ask first
+    others = Project.objects.filter(local_store=store).exclude(pk=project.pk)
+    claimed = frozenset(local or slug for local, slug in others.values_list("local_project", "slug")) - {"*"}
+    opened: ChromaStore = _opened(
+        store, store.api_key_token, store.address, project.slug, project.local_project, claimed
+    )
+    return opened
+
+
+_trouble: dict[int, tuple[float, StoreError]] = {}  # by id of a store: when it did not answer, and how
+
+
+@contextmanager
+def _remembering_trouble(store: ChromaStore) -> Iterator[None]:
+    """A store that just did not answer fails at once: people who search do not wait for it each time."""
+    then, trouble = _trouble.get(id(store), (0.0, None))
+    if trouble is not None and time.monotonic() - then < PAUSE:
+        raise trouble
+    try:
+        yield
+    except StoreError as error:
+        _trouble[id(store)] = (time.monotonic(), error)
+        raise
+    _trouble.pop(id(store), None)
+
+
+# --- both
+
+
+def _scores(
+    order: Order,
+    memories: dict[int, Memory],
+    words: dict[int, float],
+    ranked: dict[int, float],
+    similar: dict[int, float],
+) -> dict[int, float]:
+    if order == "relevance":
+        scores = ranking.fuse(list(words)[:POOL], ranked)
+        return {pk: score for pk, score in scores.items() if pk in memories}
+    now = timezone.now()
+    return {
+        pk: ranking.recall_score(
+            similar[pk] if pk in similar else words.get(pk, 0.0),
+            memory.kind,
+            ranking.when(memory.created_at, memory.changed_at),
+            now,
+        )
+        for pk, memory in memories.items()
+    }
+
+
+def _similarities(memories: dict[int, Memory], meaning: _Meaning) -> dict[int, float]:
+    """Of all found memories, also of those that only their words brought in; some may stay unknown."""
+    similar = dict(meaning.ranked)
+    missing = [pk for pk in memories if pk not in similar]
+    if meaning.store is None or not missing:
+        return similar
+    rows = Memory.objects.filter(pk__in=missing, replicas__connection__side="local")
+    documents = dict(rows.exclude(replicas__external_id="").values_list("replicas__external_id", "pk"))
+    try:
+        for id, similarity in meaning.store.similarities(meaning.vector, list(documents)).items():
+            similar[documents[id]] = similarity
+    except StoreError as error:
+        logger.info("similarities: %s", error)
+    newest = sorted((pk for pk in missing if pk not in similar), reverse=True)[:EMBEDDED]
+    for pk, vector in zip(newest, embed([memories[pk].text[:HEAD] or " " for pk in newest]), strict=True):
+        similar[pk] = sum(a * b for a, b in zip(vector, meaning.vector, strict=True))
+    return similar

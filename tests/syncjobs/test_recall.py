@@ -1,0 +1,140 @@
+"""Finding memories by meaning and by words, with a real local store and without one."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from blocks import actions, recall
+from blocks.models import Memory
+from memoryhub.models import Direction, LocalStore, Project
+from syncjobs import run
+from tests.servers.letta_server import free_port
+
+NOTES = {
+    "Cats": "A kitten naps on the sofa all day.",
+    "Invoices": "The customer has not paid the bill for March.",
+    "Deploys": "Releases go out on Tuesdays, never on Fridays.",
+    "E4711": "Error E4711: the lock file is stale; delete /var/lock/hub.lock.",
+}
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    recall._opened.cache_clear()
+    monkeypatch.setattr(recall, "_trouble", {})
+
+
+@pytest.fixture
+def stored(project: Project, chroma_server: str, collection: str) -> Project:
+    """The notes, in the hub and in its local store."""
+    project.local_store = LocalStore.objects.create(name="Chroma", url=chroma_server, collection=collection)
+    project.save()
+    write(project)
+    return project
+
+
+def write(project: Project) -> None:
+    made = [actions.create(project, {"title": title, "text": text}) for title, text in NOTES.items()]
+    assert run.push([memory.pk for memory in made]) == []
+
+
+def titles(found: recall.Found) -> list[str]:
+    return [hit.memory.title for hit in found.hits]
+
+
+def search(project: Project, query: str, **options: Any) -> recall.Found:
+    return recall.search(project, query, **options)
+
+
+def test_by_meaning(stored: Project) -> None:
+    found = search(stored, "unsettled payment", limit=2)
+    assert titles(found)[0] == "Invoices"
+    assert (found.how, found.note) == ("meaning and words", "")
+    assert found.hits[0].similarity is not None
+
+
+def test_by_words_and_meaning(stored: Project) -> None:
+    assert titles(search(stored, "E4711"))[0] == "E4711"
+    best = search(stored, "stale lock file").hits[0]
+    assert best.memory.title == "E4711"
+    assert best.score == pytest.approx(1.0)
+    assert "lock file" in best.excerpt
+
+
+def test_what_was_just_written_is_found_before_it_is_in_the_store(stored: Project) -> None:
+    actions.create(stored, {"title": "Zebra", "text": "The zebracorn build needs gcc 14."})
+    assert titles(search(stored, "zebracorn"))[0] == "Zebra"
+    hits = search(stored, "zebracorn", order="recall").hits
+    assert hits[0].memory.title == "Zebra"
+    assert hits[0].similarity is not None
+
+
+def test_recall_prefers_the_important_and_the_new(stored: Project) -> None:
+    text = "The nightly backup of the database failed."
+    for title, kind, created in (("old", "template", "2020-01-01"), ("error", "error", ""), ("new", "template", "")):
+        actions.create(stored, {"title": title, "text": text, "kind": kind, "created_at": created})
+    assert run.push(list(Memory.objects.values_list("pk", flat=True))) == []
+    assert titles(search(stored, "backup failed", order="recall", limit=3)) == ["error", "new", "old"]
+
+
+def test_only_of_the_project(stored: Project) -> None:
+    other = Project.objects.create(slug="other", name="Other", local_store=stored.local_store)
+    write(other)
+    found = search(stored, "kitten on the sofa")
+    assert len(found.hits) == 4
+    assert {hit.memory.project for hit in found.hits} == {stored}
+
+
+def test_not_what_is_archived(stored: Project) -> None:
+    actions.archive([Memory.objects.get(title="Cats")])
+    assert "Cats" not in titles(search(stored, "kitten"))
+
+
+def test_filters(stored: Project) -> None:
+    actions.create(stored, {"title": "Tagged", "text": "A kitten.", "tags": ["pets"], "kind": "fix", "client": "acme"})
+    for options in ({"tags": ["pets"]}, {"kinds": ["fix", "error"]}, {"client": "acme"}):
+        assert titles(search(stored, "kitten", **options)) == ["Tagged"]
+    assert titles(search(stored, "kitten", tags=["pets", "zoo"])) == []
+
+
+def test_modes(stored: Project) -> None:
+    words = search(stored, "kitten", mode="words")
+    assert (titles(words), words.how) == (["Cats"], "words")
+    meaning = search(stored, "kitten", mode="meaning")
+    assert (titles(meaning)[0], meaning.how, len(meaning.hits)) == ("Cats", "meaning", 4)
+
+
+@pytest.mark.parametrize("query", ["", " ", "\0", "?!", "a", "'", '"', "AND OR NOT", "title:*", "\ud800x", "x" * 5000])
+def test_any_query_is_answered(stored: Project, query: str) -> None:
+    search(stored, query)
+    search(stored, query, mode="words", order="recall")
+
+
+def test_without_a_store_words_decide(project: Project) -> None:
+    write(project)
+    found = search(project, "stale lock")
+    assert titles(found) == ["E4711"]
+    assert (found.how, "no local store" in found.note) == ("words", True)
+
+
+def test_a_store_that_is_switched_off_is_not_asked(stored: Project) -> None:
+    Project.objects.update(local_direction=Direction.OFF)
+    stored.refresh_from_db()
+    assert "switched off" in search(stored, "lock").note
+
+
+def test_a_store_that_is_down_is_said_and_not_asked_again_for_a_while(project: Project) -> None:
+    write(project)
+    store = LocalStore.objects.create(name="Down", url=f"http://127.0.0.1:{free_port()}")
+    project.local_store = store
+    project.save()
+    found = search(project, "stale lock", order="recall")
+    assert titles(found) == ["E4711"]
+    assert (found.how, "cannot be asked" in found.note) == ("words", True)
+    (then, _) = recall._trouble.popitem()[1]
+    assert time.monotonic() - then < 60
