@@ -1,0 +1,150 @@
+"""What agents write, checked by the rules people's input is checked by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest
+from ninja.errors import HttpError
+
+from blocks import actions
+from blocks.api.etags import outdated
+from blocks.api.queries import moment_of
+from blocks.api.schemas import MemoryChanges, NewMemory
+from blocks.models import Memory
+from blocks.state import DEFAULT_KIND, DEFAULTS, FIELDS, clean_tags
+from blocks.validation import TAKEN, problems
+from memoryhub.api import Unprocessable
+from memoryhub.models import Project
+from memoryhub.tokens import Caller
+
+TITLE = 60  # characters of a first line that become a title
+
+
+class Newer(Exception):
+    """The caller meant another revision than the present one; `memory` is the memory as it is now."""
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__(f"Revision {memory.number} is newer than the one this was meant for.")
+        self.memory = memory
+
+
+def create(who: Caller, wanted: NewMemory) -> tuple[Memory, bool]:
+    """The memory, and whether it was made now: a call that is repeated with its uuid finds the one made first."""
+    uuid = _uuid(wanted)
+    if uuid and (known := _repeated(who.project, uuid)):
+        return known, False
+    given = wanted.model_dump(exclude_unset=True, exclude={"uuid"})
+    shared = given.pop("shared", True)
+    state = _cleaned(given, DEFAULTS, who.project, None)
+    state["title"] = state.get("title") or title_from(state.get("text", ""))
+    try:
+        return actions.create(who.project, state, agent=who.name, shared=shared, uuid=uuid), True
+    except IntegrityError:  # the same call came twice at the same time
+        if uuid and (known := _repeated(who.project, uuid)):
+            return known, False
+        raise
+
+
+def title_from(text: str) -> str:
+    """A title: the first line with something in it, without the marks of a heading."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    line = line.lstrip("#").strip() or line
+    return line if len(line) <= TITLE else line[: TITLE - 1].rstrip() + "…"
+
+
+def _uuid(wanted: NewMemory) -> UUID | None:
+    if "uuid" not in wanted.model_fields_set:
+        return None
+    try:
+        if len(wanted.uuid) != 36:
+            raise ValueError
+        return UUID(wanted.uuid)
+    except ValueError as error:
+        raise Unprocessable({"uuid": "Write it as 8-4-4-4-12 hexadecimal digits, or leave it out."}) from error
+
+
+def _repeated(project: Project, uuid: UUID) -> Memory | None:
+    known = Memory.objects.filter(uuid=uuid).first()
+    if known is not None and known.project_id != project.pk:
+        raise HttpError(409, "This uuid is in use already. Make another one.")
+    return known
+
+
+def change(request: HttpRequest, who: Caller, pk: int, wanted: MemoryChanges) -> Memory:
+    """Apply what is wanted to the memory as it is by then. Raises `Newer` where another revision was meant."""
+    given = wanted.model_dump(exclude_unset=True)
+    shared, added = given.pop("shared", None), given.pop("append", "")
+    with transaction.atomic():
+        memory = _locked(request, who, pk)
+        if memory.archived_at:
+            raise HttpError(409, "This memory is archived. People restore it in the hub; then it can be changed.")
+        if added:
+            given["text"] = appended(given.get("text", memory.text), added)
+        state = _cleaned(given, memory.state, who.project, memory)
+        return actions.edit(memory, state, agent=who.name, based_on=memory.number, shared=shared)
+
+
+def archive(request: HttpRequest, who: Caller, pk: int) -> Memory:
+    """Take it out of use; one that is out of use already stays as it is."""
+    with transaction.atomic():
+        memory = _locked(request, who, pk)
+        actions.archive([memory], agent=who.name)
+        memory.refresh_from_db(from_queryset=Memory.objects.select_related("project"))
+        return memory
+
+
+def appended(text: str, added: str) -> str:
+    """The text with something at its end, on a line of its own."""
+    return text + ("" if not text or text.endswith("\n") else "\n") + added
+
+
+def _locked(request: HttpRequest, who: Caller, pk: int) -> Memory:
+    """The memory, which nobody else changes until the transaction ends, if the caller may change it."""
+    memory = Memory.objects.select_for_update().get(pk=pk)
+    memory.project = who.project
+    if memory.read_only:
+        raise PermissionDenied("This memory is read-only for agents. People can change it in the hub.")
+    if outdated(request, memory):
+        raise Newer(memory)
+    return memory
+
+
+def _cleaned(
+    given: Mapping[str, Any], current: Mapping[str, Any], project: Project, memory: Memory | None
+) -> dict[str, Any]:
+    """The fields as they will be stored. Raises `Unprocessable`; HttpError 409 where they do not fit what is there."""
+    new = dict(given)
+    if "kind" in new:
+        new["kind"] = new["kind"].strip() or DEFAULT_KIND
+    if memory is None and not new.get("label"):
+        new.pop("label", None)
+    found = problems(new, current, project, memory)
+    if new.get("created_at") and new["created_at"] != current["created_at"]:
+        _check_moment(new["created_at"], found)
+    if found:
+        _refuse(found, memory, new)
+    if "tags" in new:
+        new["tags"] = clean_tags(new["tags"])
+    return {name: value for name, value in new.items() if name in FIELDS}
+
+
+def _check_moment(value: str, found: dict[str, ValidationError]) -> None:
+    try:
+        moment_of(value)
+    except ValueError as error:
+        found.setdefault("created_at", ValidationError(str(error)))
+
+
+def _refuse(found: dict[str, ValidationError], memory: Memory | None, new: Mapping[str, Any]) -> None:
+    errors = {name: " ".join(error.messages) for name, error in found.items()}
+    clash = found.get("label") and found["label"].code == TAKEN
+    # A text that is too long for the limit the memory has, or the other way round: what was sent is good in itself.
+    misfit = memory is not None and "text" in found and not {"text", "limit"} <= set(new)
+    if len(found) == 1 and (clash or misfit):
+        raise HttpError(409, next(f"{name}: {text}" for name, text in errors.items()))
+    raise Unprocessable(errors)
