@@ -184,9 +184,9 @@ def without_credentials(url: str) -> str:
 def status_error(status: int, url: str, body: Any) -> CallError:
     """By status, and by whether Letta wrote the answer: it says why in JSON, under `detail` mostly.
 
-    408, 425, 429 and 5xx pass; the rest would be answered the same again.
+    408, 409, 425, 429 and 5xx pass; the rest would be answered the same again.
     """
-    passes = status in (408, 425, 429) or status >= 500
+    passes = status in (408, 409, 425, 429) or status >= 500
     if status in (401, 403):
         message, kind = f"{url} does not accept the API key ({status}).", "unauthorized"
     elif status >= 500:

@@ -190,6 +190,12 @@ def test_an_answer_that_is_no_block_is_unclear() -> None:
         assert write(Server(url).store("p"), "create", state=state()).status == "unclear"
 
 
+@pytest.mark.parametrize("status", [409, 429, 500, 503])
+def test_a_create_is_not_refused_for_good_by_what_passes(status: int) -> None:
+    with answering(status, "application/json", '{"detail": "somebody else writes"}') as url:
+        assert write(Server(url).store("p"), "create", state=state()).status == "unclear"
+
+
 # Scope
 
 

@@ -229,7 +229,11 @@ def faithful_letta() -> Iterator[tuple[str, Memory]]:
 
         def answer(self) -> None:
             parts = urlsplit(self.path)
-            said = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            length = int(self.headers.get("Content-Length") or 0)
+            said = self.rfile.read(length)
+            if len(said) < length:  # the client died while it was sending
+                self.close_connection = True
+                return
             status, answer = self._find(parts.path, parse_qs(parts.query, keep_blank_values=True), said)
             data = json.dumps(answer).encode()
             self.send_response(status)

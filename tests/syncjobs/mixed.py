@@ -250,8 +250,12 @@ class Mixed:
 
     # --- what the hub does
 
+    @property
+    def command(self) -> list[str]:
+        return ["sync_memory", "--json", "--project", self.slug]
+
     def sync(self, kill: dict[str, Any] | None = None, *, push: bool = False, **settings: Any) -> Ended:
-        order = {"do": "push", "slug": self.slug} if push else {"do": "manage", "args": ["sync_memory", "--json"]}
+        order = {"do": "push", "slug": self.slug} if push else {"do": "manage", "args": self.command}
         answer = self.victim.order(**order, kill=kill, settings=settings)
         assert answer["killed"] or answer["code"] in (0, 1), answer["error"]
         whole = not answer["killed"] and not push
