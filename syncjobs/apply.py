@@ -53,10 +53,15 @@ class Batch:
             self.works = planner.load(self.items, lock=True)
             self.tally.again |= planner.again
             self._commit_hub()
-        for side in self.sides.values():
-            self._write_side(side)
-        with transaction.atomic():
-            self._settle()
+            made = [leases.of_memory(work.memory.pk) for work in self.works if work.fresh]
+            leases.acquire(made, self.holder)  # nobody else can have them: they are not there before this commits
+        try:
+            for side in self.sides.values():
+                self._write_side(side)
+            with transaction.atomic():
+                self._settle()
+        finally:
+            leases.let_go(self.holder, made)
 
     # --- the hub's part -------------------------------------------------------------------------------------------
 
@@ -308,12 +313,12 @@ class Batch:
         return intent
 
     def _write_side(self, side: OpenSide) -> None:
-        by_uuid = {work.memory.uuid: work for work in self.works if side.side in work.writes}
+        by_uuid = {w.memory.uuid: w for w in self.works if side.side in w.writes and not w.overtaken}
         if not by_uuid:
             return
         outcomes = []
         try:
-            for outcome in side.store.write([work.writes[side.side] for work in by_uuid.values()]):
+            for outcome in side.store.write(self._while_held(by_uuid.values(), side)):
                 outcomes.append(outcome)
                 leases.renew_at_times(self.holder)
         except StoreError as error:
@@ -321,10 +326,33 @@ class Batch:
             rest = [work.writes[side.side] for uuid, work in by_uuid.items() if uuid not in told]
             outcomes += [Outcome(write, "unclear", error=str(error)) for write in rest]
         with transaction.atomic():
+            ours = self._ours(by_uuid.values(), side)
             for outcome in outcomes:
-                self._record(by_uuid[outcome.write.uuid], side, outcome)
-            save_replicas([work.replicas[side.side] for work in by_uuid.values()])
-            close_intents([work.intents[side.side] for work in by_uuid.values()])
+                if not by_uuid[outcome.write.uuid].overtaken:
+                    self._record(by_uuid[outcome.write.uuid], side, outcome)
+            save_replicas([work.replicas[side.side] for work in ours])
+            close_intents([work.intents[side.side] for work in ours])
+
+    def _while_held(self, works: Iterable[Work], side: OpenSide) -> Iterator[Write]:
+        """The writes, each as long as its memory's lease is ours; what another process has taken over is left to it."""
+        for work in works:
+            if leases.still_held(self.holder, [leases.of_memory(work.memory.pk)]):
+                yield work.writes[side.side]
+            else:
+                self._leave(work)
+
+    def _ours(self, works: Iterable[Work], side: OpenSide) -> list[Work]:
+        """Those whose journal is still open: whoever took a memory over has closed it, and knows better by now."""
+        intents = Intent.objects.select_for_update().filter(pk__in=[work.intents[side.side].pk for work in works])
+        still_open = set(intents.filter(outcome="").values_list("pk", flat=True))
+        for work in works:
+            if work.intents[side.side].pk not in still_open:
+                self._leave(work)
+        return [work for work in works if not work.overtaken]
+
+    def _leave(self, work: Work) -> None:
+        work.overtaken, work.settled = True, False
+        self.tally.again.add(work.memory.pk)
 
     def _record(self, work: Work, side: OpenSide, outcome: Outcome) -> None:
         replica, intent, op = work.replicas[side.side], work.intents[side.side], outcome.write.op
@@ -362,19 +390,20 @@ class Batch:
 
     def _settle(self) -> None:
         in_step = []
-        for work in self.works:
+        works = [work for work in self.works if not work.overtaken]
+        for work in works:
             for side, replica in work.replicas.items():
                 there = side in self.sides and replica.status == "ok" and replica.base_hash
                 if there and side not in work.plan.clashes and self._agrees(replica, work, side):
                     replica.hub_hash = work.memory.hash
                     in_step.append(replica)
         update_rows(in_step, ["hub_hash"])
-        show_states([(work.memory, self._standing(work)) for work in self.works])
+        show_states([(work.memory, self._standing(work)) for work in works])
 
     def _standing(self, work: Work) -> SyncState:
         if any(r.status in ("refused", "problem", "out") for s, r in work.replicas.items() if s in self.sides):
             return SyncState.PROBLEM
-        if not work.settled or any(side.error or side.partial for side in self.sides.values()):
+        if not work.settled or not self.observation.certain(work.item):
             return SyncState.WAITING
         return SyncState.SYNCED if work.memory.shared else SyncState.LOCAL_ONLY
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import cache
@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import getnode, uuid4
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -55,6 +55,8 @@ def is_dead(holder: str) -> bool:
 def acquire(names: Iterable[str], holder: str) -> set[str]:
     """Take as many of the leases as are free; the names now held by `holder`."""
     wanted = list(dict.fromkeys(names))
+    if not wanted:
+        return set()
     now = timezone.now()
     with transaction.atomic():
         _clear(Lease.objects.filter(name__in=wanted), now)
@@ -62,6 +64,7 @@ def acquire(names: Iterable[str], holder: str) -> set[str]:
             [Lease(name=name, holder=holder, expires_at=now + timedelta(seconds=SECONDS)) for name in wanted],
             ignore_conflicts=True,
         )
+    _renewed.setdefault(holder, time.time())
     return set(Lease.objects.filter(name__in=wanted, holder=holder).values_list("name", flat=True))
 
 
@@ -84,13 +87,30 @@ _renewed: dict[str, float] = {}
 
 def renew_at_times(holder: str) -> None:
     """`renew`, at most every tenth of a lease's life: to be called in a loop."""
-    if time.monotonic() - _renewed.get(holder, 0.0) > SECONDS / 10:
+    if _age(holder) > SECONDS / 10:
         renew(holder)
+
+
+def still_held(holder: str, names: Collection[str]) -> bool:
+    """Whether all these leases are `holder`'s yet: to be asked right before what only they allow.
+
+    A process that was stopped, or whose machine slept, for longer than a lease lives has lost it to another. Asks the
+    database only where that can be: half a lease's life after the last renewal.
+    """
+    if _age(holder) < SECONDS / 2:
+        return True
+    renew(holder)
+    return Lease.objects.filter(holder=holder, name__in=names).count() == len(names)
+
+
+def _age(holder: str) -> float:
+    """Seconds since the leases were renewed, by the clock they end by: it goes on while the machine sleeps."""
+    return abs(time.time() - _renewed.get(holder, 0.0))
 
 
 def renew(holder: str) -> None:
     """Extend everything `holder` has."""
-    _renewed[holder] = time.monotonic()
+    _renewed[holder] = time.time()
     Lease.objects.filter(holder=holder).update(expires_at=timezone.now() + timedelta(seconds=SECONDS))
 
 
@@ -109,11 +129,22 @@ def held(names: Iterable[str], holder: str) -> Iterator[set[str]]:
     try:
         yield got
     finally:
-        release(holder, got)
+        let_go(holder, got)
+
+
+def let_go(holder: str, names: Collection[str]) -> None:
+    """`release` of some; where the database is away, they run out."""
+    if names:
+        with suppress(OperationalError, InterfaceError):
+            release(holder, names)
 
 
 def of_project(project_id: int) -> str:
     return f"project:{project_id}"
+
+
+def of_digest(project_id: int) -> str:
+    return f"digest:{project_id}"
 
 
 def of_memory(memory_id: int) -> str:

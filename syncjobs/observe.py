@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from uuid import UUID
 
@@ -19,11 +19,12 @@ from memoryhub.models import Project
 from syncjobs.match import Item, Link, Matcher, Row, document_uuid
 from syncjobs.models import Replica
 from syncjobs.plan import Seen
-from syncjobs.sides import OpenSide
+from syncjobs.sides import OpenSide, check_identity
 
 T = TypeVar("T")
 LOOKED = ("looked_at", "look_seconds", "look_error")
 LONGEST_KIND, LONGEST_ID = 400, 500
+ALIVE = 5.0  # seconds of a look between two calls of `alive`
 
 
 @dataclass
@@ -33,7 +34,8 @@ class Observation:
     items: every memory, with what was seen of it. unknown: per side, ids of which nothing follows; out: those of them
     that are there, but no longer in the project. problems: per side, items that could not be read. twins: copies of a
     linked item. remarks: per side, what else could not be taken in. emptied: sides that show nothing, though something
-    was linked there. withheld (by a look at one memory): sides whose item could not be read.
+    was linked there. absent: per side whose list was not complete, memories that are not there by their mark either.
+    withheld (by a look at one memory): sides whose item could not be read.
     """
 
     sides: list[OpenSide]
@@ -45,6 +47,7 @@ class Observation:
     emptied: list[str] = field(default_factory=list)
     remarks: dict[str, list[str]] = field(default_factory=dict)
     withheld: set[str] = field(default_factory=set)
+    absent: dict[str, set[UUID]] = field(default_factory=dict)
 
     @property
     def by_name(self) -> dict[str, OpenSide]:
@@ -59,9 +62,15 @@ class Observation:
         if side.side in item.gone:
             return Seen.GONE
         link = item.links.get(side.side)
-        if side.partial or (link and link.external_id in self.unknown.get(side.side, ())):
+        if link and link.external_id in self.unknown.get(side.side, ()):
+            return Seen.UNKNOWN
+        if side.partial and (link or item.uuid not in self.absent.get(side.side, ())):
             return Seen.UNKNOWN
         return Seen.NOTHING
+
+    def certain(self, item: Item) -> bool:
+        """Whether something is known of a memory on every side."""
+        return all(self.seen(item, side) is not Seen.UNKNOWN for side in self.sides)
 
     def idle(self, item: Item) -> bool:
         """Whether hashes alone show that there is nothing to do for a memory."""
@@ -92,8 +101,11 @@ class Observation:
         return unreadable or (link.status != "out" and link.external_id in self.out.get(side.side, ()))
 
 
-def observe(project: Project, sides: list[OpenSide]) -> Observation:
-    """Read all sides at once, and put what they show to the project's memories."""
+def observe(project: Project, sides: list[OpenSide], alive: Callable[[], None] = lambda: None) -> Observation:
+    """Read all sides at once, and put what they show to the project's memories.
+
+    alive: called every few seconds, from this thread, while a side takes its time.
+    """
     rows = [
         Row(pk, uuid, hash, archived is None and deleted is None, shared)
         for pk, uuid, hash, archived, deleted, shared in Memory.objects.filter(project=project).values_list(
@@ -101,7 +113,7 @@ def observe(project: Project, sides: list[OpenSide]) -> Observation:
         )
     ]
     links = {side.side: _links(side.connection.replicas.all()) for side in sides}
-    looks = _each(sides, lambda side: side.store.look())
+    looks = _each(sides, lambda side: side.store.look(), alive)
     matcher = Matcher(rows, links)
     found = Observation(sides, [])
     for side in sides:
@@ -109,7 +121,10 @@ def observe(project: Project, sides: list[OpenSide]) -> Observation:
         if look is None:
             _note_failure(side)
         else:
-            _take(project, side, look, links[side.side], matcher, found)
+            _take(project, side, look, links[side.side], matcher, found, alive)
+    for side in sides:
+        if side.partial and not side.error:
+            found.absent[side.side] = _absent_by_mark(side, matcher.items.values())
     found.items, found.twins = list(matcher.items.values()), matcher.twins
     return found
 
@@ -165,7 +180,9 @@ def _free(snapshots: list[Snapshot], memory: Memory, side: OpenSide) -> list[Sna
     return [snapshot for snapshot in snapshots if snapshot.id not in taken]
 
 
-def _each(sides: list[OpenSide], call: Callable[[OpenSide], T]) -> dict[str, T]:
+def _each(
+    sides: list[OpenSide], call: Callable[[OpenSide], T], alive: Callable[[], None] = lambda: None
+) -> dict[str, T]:
     """Run `call` for every side at the same time; what failed is missing and said in `side.error`. No database."""
     healthy = [side for side in sides if not side.error]
 
@@ -178,7 +195,11 @@ def _each(sides: list[OpenSide], call: Callable[[OpenSide], T]) -> dict[str, T]:
 
     results = {}
     with ThreadPoolExecutor(max(1, len(healthy))) as pool:
-        for side, (value, seconds, error) in zip(healthy, pool.map(timed, healthy), strict=True):
+        coming = [pool.submit(timed, side) for side in healthy]
+        while wait(coming, timeout=ALIVE).not_done:
+            alive()
+        for side, future in zip(healthy, coming, strict=True):
+            value, seconds, error = future.result()
             side.error = error
             if value is not None:
                 results[side.side] = value
@@ -192,13 +213,19 @@ def _links(replicas: QuerySet[Replica]) -> list[Link]:
 
 
 def _take(
-    project: Project, side: OpenSide, look: Look, links: list[Link], matcher: Matcher, found: Observation
+    project: Project,
+    side: OpenSide,
+    look: Look,
+    links: list[Link],
+    matcher: Matcher,
+    found: Observation,
+    alive: Callable[[], None],
 ) -> None:
     readable, problems = _sort_out(look.snapshots)
     present = {snapshot.id for snapshot in look.snapshots}
     missing = [link.external_id for link in links if link.external_id not in present]
-    gone, unknown, out = _prove(side, missing) if missing else (set(), set(), set())
-    found.problems[side.side] = problems
+    gone, unknown, out, unshown = _prove(side, missing, alive) if missing else (set(), set(), set(), [])
+    found.problems[side.side] = problems = problems + unshown
     found.unknown[side.side] = unknown | {snapshot.id for snapshot in problems}
     found.unknown[side.side] |= {link.external_id for link in links if link.status == "out"} - present
     found.out[side.side] = out
@@ -242,16 +269,36 @@ def unfit(snapshot: Snapshot) -> str:
     return ""
 
 
-def _prove(side: OpenSide, missing: list[str]) -> tuple[set[str], set[str], set[str]]:
-    """Of ids missing from a list: those proven gone; those of which nothing follows, and which of them are out."""
-    try:
-        answers = side.store.get(missing)
-    except StoreError as error:
-        side.error = str(error)
-        return set(), set(missing), set()
+def _prove(
+    side: OpenSide, missing: list[str], alive: Callable[[], None]
+) -> tuple[set[str], set[str], set[str], list[Snapshot]]:
+    """Of ids missing from a list: those proven gone; those of which nothing follows, which of them are out, and those
+    that could not be read.
+
+    The server is asked once more who it is, after that: it may have been replaced since the run began.
+    """
+    seconds = side.connection.look_seconds
+    answers = _each([side], lambda side: side.store.get(missing), alive).get(side.side)
+    side.connection.look_seconds = seconds
+    if answers is None or not check_identity(side, plant=False):
+        return set(), set(missing), set(), []
     gone = {external_id for external_id in missing if external_id in answers and answers[external_id] is None}
     out = {external_id for external_id, found in answers.items() if found and not found.in_scope}
-    return gone, set(missing) - gone, out
+    unshown = [replace(shown, id=id) for id, shown in answers.items() if shown and shown.problem]
+    return gone, set(missing) - gone, out, unshown
+
+
+def _absent_by_mark(side: OpenSide, items: Iterable[Item]) -> set[UUID]:
+    """Memories that were not seen and are not known on a side, and of which it has nothing with our mark: where a list
+    is never complete, because one item breaks it, new ones still get there."""
+    unseen = [item for item in items if side.side not in item.seen and side.side not in item.links]
+    wanted = [item.uuid for item in unseen if not item.row or (item.row.live and (item.row.shared or not side.sharing))]
+    try:
+        answers = side.store.find(wanted) if wanted else {}
+    except StoreError as error:
+        side.error = str(error)
+        return set()
+    return {uuid for uuid, snapshots in answers.items() if not snapshots}
 
 
 def _claimed(project: Project, side: OpenSide, unlinked: list[Snapshot]) -> set[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -41,6 +42,7 @@ class Work:
     parents: list[int] = field(default_factory=list)  # what the new state is made of, see `Revision`
     rewritten: bool = False  # other states were recorded just now, so that the planned one has to be recorded again
     settled: bool = True  # every side is as it should be
+    overtaken: bool = False  # another process has taken the memory over: nothing more is written or recorded
 
     @property
     def fresh(self) -> bool:
@@ -62,8 +64,7 @@ class Planner:
         rows = Memory.objects.select_for_update() if lock else Memory.objects.all()
         memories = {memory.pk: memory for memory in rows.filter(pk__in=known)}
         replicas = self._replicas(known)
-        fresh = {item.uuid for item in items if not item.row}
-        made = dict(Memory.objects.filter(uuid__in=fresh).values_list("uuid", "pk"))
+        made = self._made([item for item in items if not item.row])
         works = []
         for item in items:
             if item.row is None and item.uuid in made:
@@ -73,6 +74,15 @@ class Planner:
             elif item.row.id in memories:
                 works.append(self._known(item, memories[item.row.id], replicas.get(item.row.id, {})))
         return [work for work in works if work]
+
+    def _made(self, fresh: list[Item]) -> dict[UUID, int]:
+        """Of memories new to the hub, those that somebody made since the look: known by the uuid, or by their items."""
+        made = dict(Memory.objects.filter(uuid__in=[item.uuid for item in fresh]).values_list("uuid", "pk"))
+        for side in self.observation.sides:
+            by_id = {item.seen[side.side].id: item.uuid for item in fresh if side.side in item.seen}
+            linked = side.connection.replicas.filter(external_id__in=by_id) if by_id else Replica.objects.none()
+            made |= {by_id[id]: memory for id, memory in linked.values_list("external_id", "memory_id")}
+        return made
 
     def _replicas(self, memory_ids: list[int]) -> dict[int, dict[str, Replica]]:
         connections = [side.connection for side in self.observation.sides]

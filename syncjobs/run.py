@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
+from contextlib import suppress
+from datetime import timedelta
 from uuid import uuid4
 
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from blocks.models import Memory, SyncState
@@ -27,7 +30,9 @@ from syncjobs.tally import Tally
 from syncjobs.twins import is_our_own, remove_twin
 
 logger = logging.getLogger(__name__)
+DIGEST_TRIES = 50  # a tenth of a second apart, while another process writes the digest
 BATCH = 100  # memories leased, journalled and written together
+AWAY = (OperationalError, InterfaceError)  # the hub's database is locked, full, or not there
 
 
 class Busy(Exception):
@@ -36,6 +41,10 @@ class Busy(Exception):
 
 class Stopped(Exception):
     """Somebody asked the run to stop: what it did stays, the rest is for the next."""
+
+
+class Overtaken(Exception):
+    """The run was held up for so long that its lease ended, and another process has begun one."""
 
 
 class Braked(Exception):
@@ -65,6 +74,7 @@ class _Runner:
     def run(self) -> None:
         run = self.sync_run
         run.status, run.started_at = RunStatus.RUNNING, timezone.now()
+        self._close_dead()
         if not run.pk:
             run.save()
         self._beat("looking at both sides")
@@ -79,12 +89,36 @@ class _Runner:
         except UnreadableSecret as error:
             run.status = RunStatus.FAILED
             self.tally.fail(None, "", str(error))
+        except Overtaken:
+            run.status = RunStatus.FAILED
+            self.tally.fail(None, "", OVERTAKEN)
+        except AWAY as error:
+            run.status = RunStatus.FAILED
+            self.tally.fail(None, "", DATABASE_AWAY.format(str(error).strip()))
+            logger.error("sync of %s stopped: the database: %s", self.project.slug, error)
+            self._finish_if_possible()
+            raise
         except BaseException as error:
             run.status = RunStatus.FAILED
             self.tally.fail(None, "", f"stopped by {type(error).__name__}: {error}. What was done is recorded.")
             logger.exception("sync of %s stopped", self.project.slug)
+            self._finish_if_possible()
             raise
-        finally:
+        self._finish()
+
+    def _close_dead(self) -> None:
+        """Runs whose process is gone, where no `watch` looks after that: whoever holds the lease is the only one."""
+        before = timezone.now() - timedelta(seconds=leases.SECONDS)
+        dead = SyncRun.objects.filter(project=self.project, status=RunStatus.RUNNING).exclude(pk=self.sync_run.pk)
+        for run in dead.filter(beat_at__lt=before):
+            run.errors = [*run.errors, {"memory": "", "title": "", "side": "", "error": DIED}]
+            run.status, run.finished_at = RunStatus.FAILED, timezone.now()
+            run.save(update_fields=["status", "errors", "finished_at"])
+
+    def _finish_if_possible(self) -> None:
+        """After an error: on a new connection where the old one broke. Else the next run says that this one died."""
+        connection.close_if_unusable_or_obsolete()
+        with suppress(DatabaseError, InterfaceError):
             self._finish()
 
     def _work(self) -> None:
@@ -115,7 +149,7 @@ class _Runner:
         if pending:
             with leases.held(pending, self.holder) as got:
                 recover(self.sides, [pending[name] for name in got])
-        return observe(self.project, self.sides)
+        return observe(self.project, self.sides, lambda: leases.renew(self.holder))
 
     def _report_sides(self, observation: Observation) -> None:
         for side in observation.sides:
@@ -171,9 +205,10 @@ class _Runner:
     def _idle_states(self, observation: Observation) -> None:
         """Memories that hashes showed to be in step, but that were shown as waiting (a push that found nothing)."""
         waiting = Memory.objects.filter(project=self.project, sync_state=SyncState.WAITING)
-        if any(side.error or side.partial for side in self.sides):
+        if any(side.error for side in self.sides):
             return
-        idle = {item.row.id: item.row.hash for item in observation.items if item.row and observation.idle(item)}
+        items = [item for item in observation.items if observation.idle(item) and observation.certain(item)]
+        idle = {item.row.id: item.row.hash for item in items if item.row}
         for pk, hash, shared in waiting.values_list("pk", "hash", "shared"):
             if idle.get(pk) == hash:
                 state = SyncState.SYNCED if shared else SyncState.LOCAL_ONLY
@@ -189,6 +224,8 @@ class _Runner:
 
     def _beat(self, phase: str) -> None:
         run = self.sync_run
+        if not leases.still_held(self.holder, [leases.of_project(self.project.pk)]):
+            raise Overtaken
         run.phase, run.beat_at, run.counters = phase, timezone.now(), self.tally.counters
         run.save(update_fields=["status", "started_at", "phase", "beat_at", "counters", "done", "total"])
         leases.renew(self.holder)
@@ -202,6 +239,17 @@ class _Runner:
             return
         columns = ["status", "counters", "errors", "steps", "removals", "finished_at", "phase", "done", "total"]
         run.save(update_fields=columns)
+
+
+OVERTAKEN = (
+    "Held up for so long that another run began meanwhile. What this one had done is recorded, the rest is left to the "
+    "other one: nothing has to be done."
+)
+DATABASE_AWAY = (
+    "The hub's database did not answer ({}). Nothing is lost: what was written to the sides is in the journal, and the "
+    "next run reads it back. Make sure that the database runs and that its disk has room, then sync again."
+)
+DIED = "The process that ran this ended in the middle. What it had done is recorded; later runs go on from there."
 
 
 def sync_memory(pk: int, sides: list[OpenSide], tally: Tally, holder: str) -> bool:
@@ -249,6 +297,17 @@ def update_digest(project: Project, sides: list[OpenSide], tally: Tally) -> None
     for side in sides:
         if side.side == "letta" and side.writes and not side.error:
             try:
-                write_digest(project, side)
+                _write_digest_alone(project, side)
             except StoreError as error:
                 tally.fail(None, side.side, f"the digest block: {error}")
+
+
+def _write_digest_alone(project: Project, side: OpenSide) -> None:
+    """A run and a push, or two pushes, may come to it at once, and each would make one."""
+    holder = leases.new_holder()
+    for _ in range(DIGEST_TRIES):
+        with leases.held([leases.of_digest(project.pk)], holder) as got:
+            if got:
+                write_digest(project, side)
+                return
+        time.sleep(0.1)

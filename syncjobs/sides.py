@@ -95,7 +95,7 @@ def look_up_sides(project: Project, *, plant: bool = True) -> list[OpenSide]:
     return sides
 
 
-def check_identity(side: OpenSide, *, plant: bool = True) -> None:
+def check_identity(side: OpenSide, *, plant: bool = True) -> bool:
     """Make sure that the server behind the address is the one that was there; sets `side.error` otherwise.
 
     At first contact it gets an identity, unless nothing may be written there or `plant` is false.
@@ -103,16 +103,17 @@ def check_identity(side: OpenSide, *, plant: bool = True) -> None:
     connection = side.connection
     if connection.suspect:
         side.error = connection.suspect
-        return
+        return False
     try:
         found = side.store.identify(connection.identity)
         if plant and not connection.identity and not found and side.writes:
             found = side.store.plant()
     except StoreError as error:
         side.error = str(error)
-        return
+        return False
     if found != connection.identity:
         _note_identity(side, found)
+    return not side.error
 
 
 def _note_identity(side: OpenSide, found: str) -> None:

@@ -8,6 +8,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import InterfaceError, OperationalError, ProgrammingError
 
 from memoryhub.models import Project
 from syncjobs import run as runs
@@ -18,6 +19,11 @@ from syncjobs.models import COUNTERS, RunStatus, SyncRun, zero_counters
 EXIT = {RunStatus.DONE: 0, RunStatus.FAILED: 1, RunStatus.BRAKED: 3, RunStatus.BUSY: 4}
 WORST_FIRST = (RunStatus.FAILED, RunStatus.BRAKED, RunStatus.BUSY)
 PATIENCE = 600  # seconds to wait for a run that is under way
+
+NO_DATABASE = (
+    "The hub's database does not answer, or has no tables: {}\nIs DATABASE_URL right, is the server running, has the "
+    "disk room, was manage.py migrate run? Nothing is lost: the next sync reads back what this one had begun."
+)
 
 
 class Command(BaseCommand):
@@ -38,9 +44,15 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print a list with one object a project")
 
     def handle(self, **options: Any) -> None:
-        projects = self._projects(options["project"])
-        approved = self._approved(options, projects)
-        results = [self._one(project, options, approved) for project in projects]
+        results: list[dict[str, Any]] = []
+        try:
+            projects = self._projects(options["project"])
+            approved = self._approved(options, projects)
+            results += (self._one(project, options, approved) for project in projects)
+        except (OperationalError, InterfaceError, ProgrammingError) as error:
+            if results and options["json"]:
+                self.stdout.write(json.dumps(results, indent=2))
+            raise CommandError(NO_DATABASE.format(str(error).strip()), returncode=1) from error
         if options["json"]:
             self.stdout.write(json.dumps(results, indent=2))
         for status in WORST_FIRST:
