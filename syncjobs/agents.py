@@ -58,8 +58,8 @@ def ask_about(items: Iterable[Item], observation: Observation) -> Agents:
         if seen and side.writes and not side.error:
             ids = [item.seen[side.side].id for item in seen]
             agents.at_work |= {(side.side, id): name for id, name in _at_work(side, ids).items()}
-            for item, pushes, base in _changed(side, seen):
-                _judge(side, item, pushes, base, agents, observation)
+            for item, pushes, replica in _changed(side, seen):
+                _judge(side, item, pushes, replica, agents, observation)
     return agents
 
 
@@ -71,15 +71,19 @@ def _at_work(side: OpenSide, ids: list[str]) -> dict[str, str]:
         return {}
 
 
-def _changed(side: OpenSide, items: list[Item]) -> Iterable[tuple[Item, list[Intent], str]]:
-    """Items with another text than the base's, with our last pushes, newest first, and the base's text."""
+def _changed(side: OpenSide, items: list[Item]) -> Iterable[tuple[Item, list[Intent], Replica]]:
+    """Items with another text than the base's, with our last pushes, newest first."""
     known = {item.row.id: item for item in items if item.row and _differs(item, side.side)}
     pushes = _last_pushes(side, list(known))
     rows = Replica.objects.filter(connection=side.connection, memory_id__in=pushes.keys(), base_text__isnull=False)
     for replica in rows.select_related("base_text"):
-        item, base = known[replica.memory_id], replica.base_text.text if replica.base_text else ""
+        item, base = known[replica.memory_id], _base(replica)
         if item.seen[side.side].state.get("text", base) != base:
-            yield item, pushes[replica.memory_id], base
+            yield item, pushes[replica.memory_id], replica
+
+
+def _base(replica: Replica) -> str:
+    return replica.base_text.text if replica.base_text else ""
 
 
 def _differs(item: Item, side: str) -> bool:
@@ -100,18 +104,17 @@ def _last_pushes(side: OpenSide, memory_ids: list[int]) -> dict[int, list[Intent
 
 
 def _judge(
-    side: OpenSide, item: Item, pushes: list[Intent], base: str, agents: Agents, observation: Observation
+    side: OpenSide, item: Item, pushes: list[Intent], replica: Replica, agents: Agents, observation: Observation
 ) -> None:
-    seen, last = item.seen[side.side], pushes[0]
+    """What was seen just so before was judged then: the base says since what it was made from, but in a dispute."""
+    seen, last, base = item.seen[side.side], pushes[0], _base(replica)
     texts = [push.old_text.text if push.old_text else base for push in pushes]
-    number = nearest(seen.state["text"], base, texts)
-    if number is None:
+    numbers, times = nearest(seen.state["text"], base, texts), last.copies + 1
+    if not numbers or (replica.seen_hash == seen.hash and times <= PUSHES):
         return
-    times = last.copies + 1
     try:
         known = times > PUSHES and _in_conflict(side, item, seen)
-        begun_by = pushes[number].closed_at or last.created_at
-        name = "" if known else side.store.agent_turn(seen.id, begun_by, last.created_at)
+        number, name = (numbers[0], "") if known else _whose(side, seen, pushes, numbers)
     except StoreError as error:
         observation.unknown.setdefault(side.side, set()).add(seen.id)
         observation.problems.setdefault(side.side, []).append(
@@ -129,17 +132,28 @@ def _in_conflict(side: OpenSide, item: Item, seen: Snapshot) -> bool:
     return rows.filter(side_hash=seen.hash).exists()
 
 
-def nearest(text: str, base: str, olders: Sequence[str]) -> int | None:
-    """Which of some older texts a text was made from, None if rather from `base`.
+def _whose(side: OpenSide, seen: Snapshot, pushes: list[Intent], numbers: list[int]) -> tuple[int, str]:
+    """The first of some texts that an agent may have read in a turn that spans our last push; its name, '' if none."""
+    last = pushes[0].created_at
+    for number in numbers:
+        name = side.store.agent_turn(seen.id, pushes[number].closed_at or last, last)
+        if name:
+            return number, name
+    return numbers[0], ""
 
-    The one from which the fewest words differ; of several the first. In doubt an older one, not the base.
+
+def nearest(text: str, base: str, olders: Sequence[str]) -> list[int]:
+    """Which of some older texts, newest first, a text was perhaps made from, the likeliest first.
+
+    Those from which no more words differ than from `base`. Of equals the oldest comes first: the more was written
+    since, the more can be lost by taking the text for a change of the newer one.
     """
     words = Counter(WORDS.findall(text))
-    distances = [(_distance(words, older), number) for number, older in enumerate(olders) if older != base]
-    if not distances or text == base:
-        return None
-    least, number = min(distances)
-    return number if least <= _distance(words, base) else None
+    least = _distance(words, base)
+    distances = [(_distance(words, older), -number) for number, older in enumerate(olders) if older != base]
+    if text == base:
+        return []
+    return [-number for distance, number in sorted(distances) if distance <= least]
 
 
 WORDS = re.compile(r"\w+|[^\w\s]|\n")

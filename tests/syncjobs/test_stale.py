@@ -255,6 +255,20 @@ def test_an_agent_that_changed_the_same_line_is_in_conflict(attached: World) -> 
 
 
 @pytest.mark.usefixtures("impatient")
+def test_what_was_found_out_once_is_not_judged_anew(attached: World) -> None:
+    turn = attached.letta.begin_turn("Ada")
+    for text in ("first, ours\nsecond\nthird\n", "first, ours\nsecond\nthird, ours\n"):
+        attached.edit(attached.memory(), text=text)
+        attached.run()
+    attached.letta.end_turn(turn, **{attached.letta.only().id.replace("-", "_"): "first, Ada's\nsecond\nthird\n"})
+    assert did(attached.run()) == {"conflicts": 1}
+    for _ in range(2):
+        assert quiet(attached.run())
+        assert attached.conflict().closed_at is None
+    assert attached.memory().text == "first, ours\nsecond\nthird, ours\n"
+
+
+@pytest.mark.usefixtures("impatient")
 def test_the_copy_of_a_turn_that_spans_several_pushes(attached: World) -> None:
     turn = attached.letta.begin_turn("Ada")
     for text in ("first\nsecond, edited\nthird\n", "first\nsecond, edited\nthird, too\n"):
@@ -273,8 +287,24 @@ def test_a_text_from_before_the_turn_is_not_what_the_agent_had_read(attached: Wo
     attached.edit(attached.memory(), text="entirely new")
     attached.run()
     attached.letta.end_turn(turn, **{attached.letta.only().id.replace("-", "_"): TEXT})
-    assert did(attached.run()) == {"pulled": 1, "pushed": 1}
-    attached.everywhere(TEXT)
+    assert did(attached.run()) == {"conflicts": 1}
+    assert ((attached.conflict().base or {})["text"], attached.memory().text) == (OURS, "entirely new")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_copy_of_what_another_program_wrote_between_two_pushes(attached: World) -> None:
+    theirs = "first, theirs\nsecond, theirs\nthird\n"
+    attached.edit(attached.memory(), text="first\nsecond\nthird, ours\n")
+    attached.run()
+    turn = attached.letta.begin_turn("Ada")
+    attached.letta.edit(attached.letta.only().id, text=theirs)
+    attached.run()
+    attached.edit(attached.memory(), text=theirs + "fourth, ours\n")
+    attached.run()
+    attached.letta.end_turn(turn)
+    attached.run()
+    kept = [attached.memory().text, *(c.side["text"] for c in attached.memory().conflicts.filter(closed_at=None))]
+    assert "fourth, ours" in kept[0]
 
 
 @pytest.mark.usefixtures("impatient")
@@ -340,17 +370,22 @@ def test_an_archived_memory_is_not_brought_back_by_an_older_copy(attached: World
 @pytest.mark.parametrize(
     ("text", "made_from"),
     [
-        ("one two", 0),
-        ("one two and more", 0),
-        ("one 2", None),
-        ("one 2 and more", None),
-        ("zero", 1),
-        ("three", 1),
+        ("one two", [0]),
+        ("one two and more", [0]),
+        ("one 2", []),
+        ("one 2 and more", []),
+        ("zero", [1, 0]),
+        ("three", [1, 0]),
+        ("one three", [0]),
     ],
 )
-def test_the_nearest_text_is_what_a_text_was_made_from(text: str, made_from: int | None) -> None:
+def test_the_nearest_texts_are_what_a_text_was_perhaps_made_from(text: str, made_from: list[int]) -> None:
     assert nearest(text, "one 2", ["one two", "zero", "one 2"]) == made_from
 
 
-def test_without_another_text_there_is_none(world: World) -> None:
-    assert nearest("a", "b", []) is nearest("a", "b", ["b"]) is nearest("b", "b", ["a"]) is None
+def test_of_equally_near_texts_the_oldest_comes_first() -> None:
+    assert nearest("a x", "a d", ["a c", "a b"]) == [1, 0]
+
+
+def test_without_another_text_there_is_none() -> None:
+    assert nearest("a", "b", []) == nearest("a", "b", ["b"]) == nearest("b", "b", ["a"]) == []
