@@ -255,3 +255,104 @@ class Purge(models.Model):
     @property
     def waits_for(self) -> list[str]:
         return [] if self.done_at else list(self.waits.get("for", ()))
+
+
+class BlockExtra(models.Model):
+    """What a memory says as a block of the built-in Letta server and in no field of its own; see `blocks.builtin`.
+
+    marks: tags that begin with memhub:. metadata: as it was last given, where the fields do not say it all. fields:
+    project_id, template_name and the like. version: counts the changes.
+    """
+
+    memory = models.OneToOneField(Memory, on_delete=models.CASCADE, related_name="block_extra")
+    marks = models.JSONField(default=list)
+    metadata = models.JSONField(default=dict)
+    fields = models.JSONField(default=dict)
+    version = models.PositiveIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.memory_id}"
+
+
+class PrivateBlock(models.Model):
+    """A block of the built-in Letta server that is no memory: an agent's own (human, persona), a template, a hidden
+    one, or another hub's digest or marker. People do not see it, and it has no history.
+
+    after: the id of the latest memory when it was made, which puts both in one order. fields: as in `BlockExtra`.
+    """
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="private_blocks")
+    after = models.BigIntegerField(default=0)
+    label = models.TextField()
+    text = models.TextField(blank=True)
+    description = models.TextField(blank=True)
+    limit = models.BigIntegerField(default=DEFAULT_LIMIT)
+    read_only = models.BooleanField(default=False)
+    hidden = models.BooleanField(default=False)
+    is_template = models.BooleanField(default=False)
+    tags = models.JSONField(default=list)
+    metadata = models.JSONField(default=dict)
+    fields = models.JSONField(default=dict)
+    version = models.PositiveIntegerField(default=1)
+    made_by = models.CharField(max_length=200, blank=True)
+    author = models.CharField(max_length=200, blank=True, help_text="Of the latest change.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["project", "after", "id"], name="private_block_order")]
+
+    def __str__(self) -> str:
+        return self.label
+
+
+class Agent(models.Model):
+    """An agent registered at the built-in Letta server: who it is, and which blocks it sees. It does not run here.
+
+    settings: what else it was made with (model, system, ...), kept and shown again.
+    """
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="agents")
+    name = models.CharField(max_length=200)
+    description = models.TextField(blank=True)
+    tags = models.JSONField(default=list, blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
+    settings = models.JSONField(default=dict, blank=True)
+    made_by = models.CharField(max_length=200, blank=True)
+    author = models.CharField(max_length=200, blank=True, help_text="Of the latest change.")
+    created_at = models.DateTimeField(default=timezone.now)
+    changed_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering: ClassVar = ["-pk"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def letta_id(self) -> str:
+        return f"agent-{self.uuid}"
+
+
+class Attachment(models.Model):
+    """That an agent sees a memory, or a private block, as one of its blocks."""
+
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="attachments")
+    memory = models.ForeignKey(Memory, null=True, blank=True, on_delete=models.CASCADE, related_name="attachments")
+    private = models.ForeignKey(
+        PrivateBlock, null=True, blank=True, on_delete=models.CASCADE, related_name="attachments"
+    )
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["agent", "memory"], name="attached_memory_once"),
+            models.UniqueConstraint(fields=["agent", "private"], name="attached_private_once"),
+            models.CheckConstraint(
+                condition=models.Q(memory__isnull=True) ^ models.Q(private__isnull=True), name="attached_to_one"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.agent_id}"

@@ -22,6 +22,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("accounts/", include("memoryhub.account_urls")),
     path("healthz", healthz, name="healthz"),
     path("api/", include((api.open_urls(rest), "api"))),
+    path("", include("blocks.api.letta_urls")),
     path("p/<slug:slug>/", include("memoryhub.project_urls")),
     path("", include("blocks.urls")),
     path("", include("syncjobs.urls")),
