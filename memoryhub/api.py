@@ -108,14 +108,14 @@ class JsonParser(Parser):
 
 def _digits(value: Any) -> Any:
     """Only digits make a whole number: no spaces, fractions, underscores or signs."""
-    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,19}", value):
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,19}", value, re.ASCII):
         raise ValueError("Write a whole number.")
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_digits)]
-Number = Annotated[Whole, Field(ge=1, le=2**31 - 1)]
-RowId = Annotated[Whole, Field(ge=1, le=2**63 - 1)]
+DIGITS = BeforeValidator(_digits)  # of a parameter that is a number: after its bounds
+Number = Annotated[int, Field(ge=1, le=2**31 - 1), DIGITS]
+RowId = Annotated[int, Field(ge=1, le=2**63 - 1), DIGITS]
 
 
 def no_others(request: HttpRequest, *models: type[BaseModel]) -> None:

@@ -10,7 +10,7 @@ from ninja import Path, Query, Router, Status
 from ninja.errors import HttpError
 from pydantic import BaseModel, Field, WithJsonSchema
 
-from memoryhub.api import RowId, Whole, answers, caller, editors, no_others
+from memoryhub.api import DIGITS, RowId, answers, caller, editors, no_others
 from memoryhub.models import Project
 from syncjobs.models import SyncRun
 from syncjobs.tasks import enqueue_run, has_sides
@@ -49,10 +49,10 @@ class RunList(BaseModel):
 
 
 class RunsQuery(BaseModel):
-    limit: Annotated[Whole, Field(ge=1, le=50)] = Field(10, description="How many at most.")
+    limit: Annotated[int, Field(ge=1, le=50), DIGITS] = Field(10, description="How many at most.")
 
 
-@router.post("/sync", auth=editors, response=answers({202: QueuedOut}), summary="Sync now")
+@router.post("/sync", auth=editors, response=answers({202: QueuedOut}), operation_id="start_sync", summary="Sync now")
 def start(request: HttpRequest) -> Status[Any]:
     """Queues a sync run of the project; one that is queued and not begun is taken instead. 409: there is nothing to
     keep in step."""
@@ -64,7 +64,7 @@ def start(request: HttpRequest) -> Status[Any]:
     return Status(202, {"id": run.pk, "status": run.status, "url": _url(request, project, run)})
 
 
-@router.get("/sync", response=answers({200: RunList}), summary="List the last syncs")
+@router.get("/sync", response=answers({200: RunList}), operation_id="list_syncs", summary="List the last syncs")
 def runs(request: HttpRequest, query: Query[RunsQuery]) -> dict[str, Any]:
     project = caller(request).project
     no_others(request, RunsQuery)
@@ -72,7 +72,7 @@ def runs(request: HttpRequest, query: Query[RunsQuery]) -> dict[str, Any]:
     return {"items": [_out(request, project, run) for run in rows]}
 
 
-@router.get("/sync/{id}", response=answers({200: RunOut}), summary="Read a sync")
+@router.get("/sync/{id}", response=answers({200: RunOut}), operation_id="read_sync", summary="Read a sync")
 def run(request: HttpRequest, id: Path[RowId]) -> dict[str, Any]:
     """How far it is, or what it did."""
     project = caller(request).project

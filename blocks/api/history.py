@@ -19,7 +19,12 @@ router = Router(tags=["history"])
 COLUMNS = ("number", "author", "origin", "note", "created_at", "parents")
 
 
-@router.get("/memories/{uuid}/history", response=answers({200: RevisionList}), summary="List a memory's versions")
+@router.get(
+    "/memories/{uuid}/history",
+    response=answers({200: RevisionList}),
+    operation_id="list_versions",
+    summary="List a memory's versions",
+)
 def history(request: HttpRequest, uuid: Path[UuidOut], query: Query[HistoryQuery]) -> dict[str, Any]:
     """Newest first. Old ones are thinned out, so numbers may be missing."""
     memory = find(caller(request).project, uuid)
@@ -33,7 +38,12 @@ def history(request: HttpRequest, uuid: Path[UuidOut], query: Query[HistoryQuery
     return {"items": items, "next": found[-1]["number"] if more else None}
 
 
-@router.get("/memories/{uuid}/history/{number}", response=answers({200: VersionOut}), summary="Read a version")
+@router.get(
+    "/memories/{uuid}/history/{number}",
+    response=answers({200: VersionOut}),
+    operation_id="read_version",
+    summary="Read a version",
+)
 def version(request: HttpRequest, uuid: Path[UuidOut], number: Path[Number]) -> dict[str, Any]:
     """Every field as it was then."""
     memory = find(caller(request).project, uuid)
@@ -45,7 +55,7 @@ def version(request: HttpRequest, uuid: Path[UuidOut], number: Path[Number]) -> 
     return out | {"created_at": found.created_at.isoformat(), "length": found.text.length, "state": found.state}
 
 
-@router.get("/changes", response=answers({200: ChangeList}), summary="List what changed")
+@router.get("/changes", response=answers({200: ChangeList}), operation_id="list_changes", summary="List what changed")
 def changed(request: HttpRequest, query: Query[ChangesQuery]) -> dict[str, Any]:
     """Every version that was made in the project, by whomever, oldest first. Without `since`: the newest, and where to
     go on from. Asked again with `next` each time, nothing is left out, also while several write at once."""

@@ -67,7 +67,13 @@ def _one(request: HttpRequest, memory: Memory) -> dict[str, Any]:
     return memory_out(memory, Pages(request, memory.project).of(memory))
 
 
-@router.get("/memories", response=answers({200: MemoryList}), exclude_unset=True, summary="List memories")
+@router.get(
+    "/memories",
+    response=answers({200: MemoryList}),
+    exclude_unset=True,
+    operation_id="list_memories",
+    summary="List memories",
+)
 def memories(request: HttpRequest, query: Query[ListQuery]) -> dict[str, Any]:
     """One page of the memories that fit, and where the next page begins."""
     project = caller(request).project
@@ -86,6 +92,7 @@ def memories(request: HttpRequest, query: Query[ListQuery]) -> dict[str, Any]:
     "/memories",
     auth=editors,
     response=answers({201: MemoryOut, 200: MemoryOut}),
+    operation_id="create_memory",
     summary="Make a memory",
     openapi_extra=with_headers(200, 201, **LOCATION),
 )
@@ -107,6 +114,7 @@ def make(request: HttpRequest, response: HttpResponse, new: NewMemory) -> Status
 @router.get(
     "/memories/{uuid}",
     response=answers({200: MemoryOut, 304: None}),
+    operation_id="read_memory",
     summary="Read a memory",
     description=f"Also one that is archived. {IF_NONE_MATCH}",
     openapi_extra=with_headers(200),
@@ -123,6 +131,7 @@ def read(request: HttpRequest, response: HttpResponse, uuid: Path[UuidOut]) -> A
     "/memories/{uuid}",
     auth=editors,
     response=answers({200: MemoryOut, 412: NewerOut}),
+    operation_id="change_memory",
     summary="Change a memory",
     description=f"Only the fields that are sent. {IF_MATCH} Without it the fields are set whatever the others are by "
     "now; `append` never loses what somebody else appended at the same time.",
@@ -145,6 +154,7 @@ def change(request: HttpRequest, response: HttpResponse, uuid: Path[UuidOut], ch
     "/memories/{uuid}",
     auth=editors,
     response=answers({200: MemoryOut, 412: NewerOut}),
+    operation_id="archive_memory",
     summary="Archive a memory",
     description=f"It leaves both sides and the lists; people restore it in the hub. {IF_MATCH}",
     openapi_extra=with_headers(200, 412),

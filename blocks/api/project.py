@@ -18,7 +18,7 @@ from memoryhub.models import Project
 router = Router(tags=["project"])
 
 
-@router.get("/project", response=answers({200: ProjectOut}), summary="The token's project")
+@router.get("/project", response=answers({200: ProjectOut}), operation_id="read_project", summary="The token's project")
 def project(request: HttpRequest) -> dict[str, Any]:
     """What is in it, how it is connected, and what the token may do there."""
     who = caller(request)

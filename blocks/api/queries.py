@@ -13,7 +13,7 @@ from blocks.listing import MAX_VALUE, MAX_VALUES, tagged
 from blocks.models import MemoryQuerySet
 from blocks.search import MAX_QUERY
 from blocks.state import unstorable
-from memoryhub.api import Whole
+from memoryhub.api import DIGITS, Number
 from memoryhub.models import Project
 
 
@@ -60,7 +60,7 @@ YesNo = Annotated[Literal["true", "false"], WithJsonSchema({"type": "boolean"})]
 
 
 class Paged(BaseModel):
-    limit: Annotated[Whole, Field(ge=1, le=200)] = Field(50, description="How many at most.")
+    limit: Annotated[int, Field(ge=1, le=200), DIGITS] = Field(50, description="How many at most.")
 
 
 class ListQuery(Paged):
@@ -89,7 +89,7 @@ class SearchQuery(BaseModel):
     """What to look for, and in which memories."""
 
     q: Annotated[str, Field(max_length=MAX_QUERY, json_schema_extra={"pattern": STORABLE}), AfterValidator(_storable)]
-    limit: Annotated[Whole, Field(ge=1, le=50)] = Field(10, description="How many at most.")
+    limit: Annotated[int, Field(ge=1, le=50), DIGITS] = Field(10, description="How many at most.")
     mode: Literal["auto", "words", "meaning"] = Field(
         "auto", description="words: what is written; meaning: what it is about; auto: both."
     )
@@ -102,9 +102,7 @@ class SearchQuery(BaseModel):
 
 
 class HistoryQuery(Paged):
-    before: Annotated[Whole, Field(ge=1, le=2**31 - 1)] | None = Field(
-        None, description="Only versions with a lower number."
-    )
+    before: Number | None = Field(None, description="Only versions with a lower number.")
 
 
 class ChangesQuery(Paged):

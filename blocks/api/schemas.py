@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from blocks.models import Memory
 from blocks.state import DEFAULT_KIND, DEFAULT_LIMIT, MARK, MAX_TAG_LENGTH, MAX_TAGS, PRIVATE_LABELS
@@ -16,7 +16,7 @@ from blocks.validation import LARGEST_LIMIT, MAX_KIND
 STORABLE = r"^[^\u0000]*$"  # not every side can keep a NUL character
 UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 PRIVATE = "|".join(sorted(PRIVATE_LABELS))
-DATE = {"type": "string", "anyOf": [{"format": "date-time"}, {"format": "date"}]}
+DATE: dict[str, Any] = {"type": "string", "anyOf": [{"format": "date-time"}, {"format": "date"}]}
 
 
 def said(**schema: Any) -> WithJsonSchema:
@@ -49,15 +49,30 @@ Kind = Annotated[
 Text = Annotated[str, said(description="The memory itself, Markdown.")]
 Limit = Annotated[
     int,
+    BeforeValidator(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value),
     WithJsonSchema(
         {"type": "integer", "minimum": 1, "maximum": LARGEST_LIMIT, "description": "Characters the text may have."}
     ),
 ]
 When = Annotated[
-    str, WithJsonSchema(DATE | {"description": "When it was first written. ISO 8601, kept exactly as it is given."})
+    str,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "anyOf": [*DATE["anyOf"], {"maxLength": 0}],
+            "description": "When it was first written: ISO 8601, kept exactly as it is given. Empty: now.",
+        }
+    ),
 ]
 Stamp = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 UuidOut = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
+
+
+# No schema can say "no longer than `limit`". This one says what fits into any limit, and of small ones nothing else.
+FITTING = {
+    "if": {"required": ["limit"], "properties": {"limit": {"maximum": 1000}}},
+    "then": {"properties": {"text": {"maxLength": 1}, "append": {"maxLength": 0}}},
+}
 
 
 class Fields(BaseModel):
@@ -87,6 +102,7 @@ class NewMemory(Fields):
 
     model_config = ConfigDict(
         json_schema_extra={
+            **FITTING,
             "anyOf": [
                 {"required": ["title"], "properties": {"title": {"minLength": 1}}},
                 {"required": ["text"], "properties": {"text": {"minLength": 1}}},
@@ -111,7 +127,9 @@ class NewMemory(Fields):
 class MemoryChanges(Fields):
     """What is to be different."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"status": "closed", "append": "Fixed in 1.4.2."}})
+    model_config = ConfigDict(
+        json_schema_extra={**FITTING, "example": {"status": "closed", "append": "Fixed in 1.4.2."}}
+    )
 
     append: Annotated[
         str,

@@ -16,7 +16,7 @@ from memoryhub.api import answers, caller, no_others
 router = Router(tags=["memories"])
 
 
-@router.get("/search", response=answers({200: FoundList}), summary="Search memories")
+@router.get("/search", response=answers({200: FoundList}), operation_id="search_memories", summary="Search memories")
 def search(request: HttpRequest, query: Query[SearchQuery]) -> dict[str, Any]:
     """Best first, by meaning and by words; by words only where the local store cannot be asked, and `note` says so."""
     project = caller(request).project

@@ -43,7 +43,7 @@ def create(who: Caller, wanted: NewMemory) -> tuple[Memory, bool]:
     state = _cleaned(given, DEFAULTS, who.project, None)
     state["title"] = state.get("title") or title_from(state.get("text", ""))
     try:
-        return actions.create(who.project, state, agent=who.name, shared=shared, uuid=uuid), True
+        return _as_stored(actions.create(who.project, state, agent=who.name, shared=shared, uuid=uuid)), True
     except IntegrityError:  # the same call came twice at the same time
         if uuid and (known := _repeated(who.project, uuid)):
             return known, False
@@ -86,7 +86,7 @@ def change(request: HttpRequest, who: Caller, pk: int, wanted: MemoryChanges) ->
         if added:
             given["text"] = appended(given.get("text", memory.text), added)
         state = _cleaned(given, memory.state, who.project, memory)
-        return actions.edit(memory, state, agent=who.name, based_on=memory.number, shared=shared)
+        return _as_stored(actions.edit(memory, state, agent=who.name, based_on=memory.number, shared=shared))
 
 
 def archive(request: HttpRequest, who: Caller, pk: int) -> Memory:
@@ -94,8 +94,13 @@ def archive(request: HttpRequest, who: Caller, pk: int) -> Memory:
     with transaction.atomic():
         memory = _locked(request, who, pk)
         actions.archive([memory], agent=who.name)
-        memory.refresh_from_db(from_queryset=Memory.objects.select_related("project"))
-        return memory
+        return Memory.objects.select_related("project").get(pk=pk)
+
+
+def _as_stored(memory: Memory) -> Memory:
+    """With the state that those who keep sides in step gave it."""
+    memory.refresh_from_db(fields=["sync_state"])
+    return memory
 
 
 def appended(text: str, added: str) -> str:
