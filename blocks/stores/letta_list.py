@@ -12,7 +12,8 @@ from blocks.stores.letta_calls import PAGE, CallError, Calls
 Order = Literal["asc", "desc"]
 BROKEN = (
     "The server's list fails at a block that it cannot show itself (such as one with a number of more than 64 bits"
-    " in its metadata); what lies between such blocks cannot be seen."
+    " in its metadata), after {} and before {}; what lies between two such blocks cannot be seen. Whoever knows its id"
+    " can repair it by giving it other metadata."
 )
 CHANGED = "A block was deleted while the list was read, so that its end could not be seen."
 
@@ -74,13 +75,14 @@ class Listing:
 
     def _around(self, cursor: str, error: CallError) -> Iterator[list[Any]]:
         """What can be read up to the block that breaks the list, then from the other end down to it."""
-        self.problem = BROKEN
-        found = bool(self.seen)
+        found, edges = bool(self.seen), [cursor, ""]
         ways: tuple[tuple[str, Order], ...] = ((cursor, "asc"), ("", "desc"))
-        for start, order in ways:
+        for way, (start, order) in enumerate(ways):
             for page in self._up_to_failure(start, order):
                 found = found or bool(page)
+                edges[way] = last_id(page) or edges[way]
                 yield self._new(page)
+        self.problem = BROKEN.format(edges[0] or "the first", edges[1] or "the last")
         if not found:
             raise error
 
