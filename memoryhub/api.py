@@ -200,10 +200,15 @@ def new_api(**options: Any) -> NinjaAPI:
     def broken_off(request: HttpRequest, error: UnreadablePostError) -> HttpResponse:
         return fault(400, "The request broke off before its end.")
 
+    @api.exception_handler(Exception)
+    def broken(request: HttpRequest, error: Exception) -> HttpResponse:
+        logger.exception("%s %s failed", request.method, request.path, exc_info=error)
+        return fault(500, "Something went wrong in the hub. Its log says what.")
+
     @api.exception_handler(OperationalError)
     def database(request: HttpRequest, error: OperationalError) -> HttpResponse:
         if not _passes(error):
-            raise error
+            return broken(request, error)
         logger.warning("%s %s: %s", request.method, request.path, error)
         return fault(503, "The database is busy. Nothing was changed; try again in a moment.", Retry_After="2")
 

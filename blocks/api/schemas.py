@@ -69,7 +69,7 @@ UuidOut = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
 
 
 # No schema can say "no longer than `limit`". This one says what fits into any limit, and of small ones nothing else.
-FITTING = {
+FITTING: dict[str, Any] = {
     "if": {"required": ["limit"], "properties": {"limit": {"maximum": 1000}}},
     "then": {"properties": {"text": {"maxLength": 1}, "append": {"maxLength": 0}}},
 }
