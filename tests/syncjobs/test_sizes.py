@@ -38,8 +38,11 @@ some = settings(
 
 LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 ODD = st.sampled_from(
-    ["\r\n", "\r", "\n", "\t", "e\u0301", "\U0001f469\u200d\U0001f469\u200d\U0001f467", "\u202eabc\u202c", "\ufeff"]
-    + ["\u2028", "\u2029", "\x85", "\x0b", "\x1f", "\ue000", "\ufffe", "\U0010ffff", " ", "  ", ",", '"', "/", "مرحبا"]
+    [
+        *("\r\n", "\r", "\n", "\t", "e\u0301", "\U0001f469\u200d\U0001f469\u200d\U0001f467", "\u202eabc\u202c"),
+        *("\ufeff", "\u2028", "\u2029", "\x85", "\x0b", "\x1f", "\ue000", "\ufffe", "\U0010ffff", "مرحبا"),
+        *(" ", "  ", ",", '"', "/"),
+    ]
 )
 WORDS = st.lists(st.text(LETTERS, max_size=12) | ODD, max_size=12).map("".join)
 LONG = st.tuples(WORDS.filter(bool), st.integers(400, 200_000)).map(lambda pair: (pair[0] * pair[1])[: pair[1]])
@@ -83,7 +86,8 @@ def differences(seen: dict[Any, State], wanted: dict[Any, State]) -> list[str]:
         for name in seen[key].keys() | wanted[key].keys():
             one, other = seen[key].get(name), wanted[key].get(name)
             if one != other:
-                place = len(os.path.commonprefix([str(one), str(other)]))
+                pairs = enumerate(zip(str(one), str(other), strict=False))
+                place = next((number for number, (a, b) in pairs if a != b), 0)
                 shown = [repr(str(value)[max(0, place - 9) : place + 40]) for value in (one, other)]
                 found.append(f"{name} at {place}: {shown[0]} instead of {shown[1]}")
     return found
