@@ -7,9 +7,10 @@ PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3
 endif
 BIN := $(VENV)/bin
 ARGS ?=
+MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint style format types migrations bench requirements python packages dev chromium
+.PHONY: help setup run test lint style format types migrations torture bench requirements python packages dev chromium
 
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 20
@@ -36,6 +37,9 @@ types: dev
 
 migrations: dev
 	$(BIN)/python manage.py makemigrations --check --dry-run
+
+torture: dev  ## Try to break sync for MINUTES (10), each time in another way (ARGS="--seed 7": the same again)
+	@$(BIN)/python -m tests.torture --minutes $(MINUTES) $(ARGS)
 
 bench: dev  ## Measure (what, and the last results: benchmarks/)
 	@$(BIN)/python -m benchmarks $(ARGS)

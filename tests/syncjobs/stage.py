@@ -60,6 +60,7 @@ class Stage:
         self.unpromised: set[str] = set()  # written on a side between our compare and our write
         self.made: set[str] = set()  # ids of blocks the hub made
         self.told: set[str] = set()
+        self.steps = 0
         self.crash_at = ""
         self._guard_crashes()
         for server in self.servers.values():
@@ -70,6 +71,7 @@ class Stage:
             self.come_to_rest()
         finally:
             Stage.told_of.update({*self.told, "stories"})
+            Stage.told_of["steps"] += self.steps
             transaction.set_rollback(True)
             self.atomic.__exit__(None, None, None)
             self.patch.undo()
@@ -114,7 +116,8 @@ class Stage:
 
     @staticmethod
     def _linked(server: Server, thing: Thing) -> Replica | None:
-        return Replica.objects.filter(memory__uuid=thing.uuid, connection__side=server.side).first()
+        known = Replica.objects.filter(connection__side=server.side)
+        return known.filter(memory__uuid=thing.uuid).first() if thing.uuid else None
 
     def _is_twin(self, server: Server, thing: Thing) -> bool:
         replica = self._linked(server, thing)
