@@ -18,6 +18,7 @@ Opcode = tuple[str, int, int, int, int]
 SMALL = 250_000  # pairs of items that difflib may compare
 FEW = 400  # the same, where it has to be quick
 MAX_ROWS = 3_000
+MANY, RUN = 4, 12  # more changes than that in a line are marked if so many characters lie between two, at the mean
 MAX_LINE = 20_000  # characters of a line that is shown at once
 WORD = re.compile(r"\w+|\s+|[^\w\s]")
 LINE_END = re.compile(r"\r\n|\r|\n")
@@ -140,12 +141,29 @@ def words(old: str, new: str) -> tuple[list[Segment], list[Segment]]:
     a, b = WORD.findall(old[:MAX_LINE]), WORD.findall(new[:MAX_LINE])
     left: list[Segment] = []
     right: list[Segment] = []
-    for tag, i1, i2, j1, j2 in opcodes(a, b):
+    for tag, i1, i2, j1, j2 in _without_crumbs(opcodes(a, b), a):
         if i1 < i2:
             left.append(Segment("same" if tag == "equal" else "cut", "".join(a[i1:i2])))
         if j1 < j2:
             right.append(Segment("same" if tag == "equal" else "add", "".join(b[j1:j2])))
     return left, right
+
+
+def _without_crumbs(codes: list[Opcode], a: list[str]) -> list[Opcode]:
+    """What is the same between two changes and is no word (a space, a comma) is read as a part of them."""
+    result: list[Opcode] = []
+    for place, code in enumerate(codes):
+        tag, i1, i2, j1, j2 = code
+        inside = 0 < place < len(codes) - 1
+        crumb = tag == "equal" and inside and not re.search(r"\w", "".join(a[i1:i2]))
+        changed = crumb or tag != "equal"
+        if changed and result and result[-1][0] != "equal":
+            _, first_i, _, first_j, _ = result.pop()
+            code = ("replace", first_i, i2, first_j, j2)
+        elif crumb:
+            code = ("replace", i1, i2, j1, j2)
+        result.append(code)
+    return result
 
 
 def lines(old: str, new: str, context: int = 3) -> Diff:
@@ -199,9 +217,10 @@ def _changed(a: list[str], b: list[str], i1: int, i2: int, j1: int, j2: int) -> 
 
 
 def _plain_if_other(segments: list[Segment], kind: str) -> list[Segment]:
-    """One segment where so little is the same that marks would only be noise."""
+    """One segment where most is another text, so that marks would only be noise."""
     same = sum(len(s.text.strip()) for s in segments if s.kind == "same")
-    if same * 3 < sum(len(s.text.strip()) for s in segments):
+    changes = sum(s.kind == kind for s in segments)
+    if same * 2 < sum(len(s.text.strip()) for s in segments) or (changes > MANY and same < changes * RUN):
         return [Segment("same", "".join(s.text for s in segments))]
     return segments
 

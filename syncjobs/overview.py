@@ -183,6 +183,11 @@ class Progress:
         return max(1, round(spent / run.done * (run.total - run.done)))
 
     @property
+    def took(self) -> str:
+        """How long it took, '' while that is not known."""
+        return duration(self.run.seconds) if self.run.seconds is not None else ""
+
+    @property
     def sentence(self) -> str:
         return run_sentence(self.run.counters)
 
@@ -208,6 +213,16 @@ class Progress:
         return self.run.status == RunStatus.STOPPED or (
             self.run.stop_asked and not self.active and self.run.done < self.run.total
         )
+
+
+def duration(seconds: float) -> str:
+    """'under 0.1 s', '3.4 s', '2 min 5 s', '1 h 4 min'."""
+    if seconds < 0.1:
+        return "under 0.1 s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 WORDS = (

@@ -66,3 +66,23 @@ def test_an_excerpt_begins_near_the_difference():
     shown = diff.excerpt("x " * 400 + "old end", "x " * 400 + "new end")
     assert ("cut", "old") in [(s.kind, s.text) for s in shown]
     assert ("add", "new") in [(s.kind, s.text) for s in shown]
+
+
+def marked(old, new):
+    """What is marked in the lines of the second text."""
+    return [s.text for row in diff.lines(old, new).rows for s in row.segments if row.kind == "add" and s.kind == "add"]
+
+
+def test_what_is_no_word_between_two_changes_is_marked_with_them():
+    assert marked("always keep one, two, three of these", "always keep four, five, six of these") == ["four, five, six"]
+
+
+def test_a_line_of_which_most_changed_is_shown_whole():
+    old = "the queue loses a job when a worker is stopped in the middle of it by the system"
+    new = "a job of the queue is lost in case that the worker of it was stopped by a restart of the host"
+    assert marked(old, new) == []
+
+
+def test_a_few_changes_in_a_long_line_are_marked():
+    old = "the nightly import of the website waits for the queue before the search index is built"
+    assert marked(old, old.replace("nightly", "hourly").replace("search", "new")) == ["hourly", "new"]

@@ -4,6 +4,8 @@ import pytest
 from django.urls import reverse
 
 from blocks import actions
+from blocks.models import Origin
+from blocks.state import complete
 
 
 @pytest.fixture
@@ -73,3 +75,26 @@ def test_activity_has_pages(client, memory, editor):
 
 def test_an_empty_project_says_what_comes_here(client, project):
     assert "Nothing happened yet" in client.get(reverse("activity", args=["planner"])).text
+
+
+def taken_in(project, count):
+    """What a first sync does: many memories at once."""
+    changes = []
+    for number in range(count):
+        state = complete({"title": f"Memory {number}", "label": f"memory-{number}", "text": str(number)})
+        changes.append(actions.Change(actions.new_memory(project), state, Origin.LOCAL, author="local"))
+    actions.record(changes)
+
+
+def test_what_sync_took_in_at_once_is_one_line(client, memory):
+    taken_in(memory.project, 120)
+    response = client.get(reverse("activity", args=["planner"]))
+    group, made = response.context["events"]
+    assert (group.count, len(group.revisions), made.author) == (120, 50, "maria")
+    assert "Memory 119" in response.text
+    assert "and 70 more" in response.text
+
+
+def test_a_few_are_listed_singly(client, memory):
+    taken_in(memory.project, 4)
+    assert [r.number for r in client.get(reverse("activity", args=["planner"])).context["events"]] == [1] * 5
