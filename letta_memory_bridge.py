@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import hashlib
+import io
 import json
 import os
 import re
@@ -30,7 +31,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 if TYPE_CHECKING:  # imported where they are used: `import letta_memory_bridge` stays light
@@ -55,6 +56,7 @@ TIMEOUT = 30.0  # seconds for one call
 LONGEST_SYNC = 600.0  # seconds
 
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 # --- what can go wrong
@@ -227,6 +229,13 @@ def answers(target: Target) -> Iterator[None]:
         raise not_a_server(target) from None
 
 
+def with_id(answer: T) -> T:
+    """An answer, if it is what was asked for and no page of another program. Raises ValueError."""
+    if not hasattr(answer, "id"):
+        raise ValueError("no id")
+    return answer
+
+
 def not_a_server(target: Target) -> BridgeError:
     return BridgeError(
         f"What answers at {target.url} is neither Memory Hub nor a Letta server.",
@@ -371,7 +380,7 @@ class LettaMemoryBridge:
         if not BLOCK_ID.fullmatch(block_id):
             return self._by_label(block_id)
         with answers(self.target):
-            return self.client.blocks.retrieve(block_id)
+            return with_id(self.client.blocks.retrieve(block_id))
 
     def find_blocks(self, label: str) -> list[BlockResponse]:
         """All blocks with this label: a Letta server takes it more than once."""
@@ -440,7 +449,7 @@ class LettaMemoryBridge:
         for left in reversed(range(TRIES)):
             with answers(self.target):
                 answer = self.client.blocks.with_raw_response.retrieve(id)
-                block, etag = answer.parse(), answer.headers.get("etag")
+                block, etag = with_id(answer.parse()), answer.headers.get("etag")
             value = joined(block.value, text)
             check_length(value, block.limit)
             try:
@@ -473,7 +482,7 @@ class LettaMemoryBridge:
         """An agent by its id or its name. Raises `NotFound`."""
         if AGENT_ID.fullmatch(name):
             with answers(self.target):
-                return self.client.agents.retrieve(name)
+                return with_id(self.client.agents.retrieve(name))
         found = [agent for agent in self.list_agents() if agent.name == name]
         if not found:
             raise NotFound(f"There is no agent {name!r} at {self.base_url}.", "`agents` shows who there is.")
@@ -511,7 +520,7 @@ class LettaMemoryBridge:
         options: dict[str, Any] = {"embedding": embedding} if embedding else {}
         with answers(self.target):
             ids = list(dict.fromkeys(str(block.id) for block in attached))
-            agent = self.client.agents.create(name=agent_name, model=model, block_ids=ids, **options)
+            agent = with_id(self.client.agents.create(name=agent_name, model=model, block_ids=ids, **options))
         labels = ", ".join(block.label or "" for block in attached)
         self.say(f"Created the agent {agent_name}; it sees {labels}.")
         return agent.id
@@ -526,7 +535,13 @@ class LettaMemoryBridge:
 
     # --- sync
 
-    def sync_from_local_rag(
+    def sync_from_local_rag(self, project_name: str = PROJECT, **options: Any) -> dict[str, Any]:
+        """As `sync`, and says at the end what was done."""
+        result = self.sync(project_name, **options)
+        self.say(summary(result))
+        return result
+
+    def sync(
         self,
         project_name: str = PROJECT,
         *,
@@ -543,14 +558,20 @@ class LettaMemoryBridge:
         Raises `NotSynced`, which says why nothing came of it.
         """
         if self.is_hub:
-            project = self._project(project_name)
-            return self._hub_sync(project, wait)
+            return self._hub_sync(self._project(project_name), wait)
         with open_store(chroma_url, chroma_path, collection, self.timeout) as store:
             self.say(f"Reading the local memories of {project_name} from {store.place}.")
             memories = ranked(read_memories(store, project_name))
             if not memories:
                 raise nothing_to_sync(store, project_name)
-        return self._write_digest(project_name, memories) | {"source": store.place}
+        result = self._write_digest(project_name, memories) | {"source": store.place}
+        if not result["agents"]:
+            label = result["label"]
+            self.say(
+                f"No agent has {label} attached yet: `create-agent NAME` makes one that sees it,"
+                f" `attach AGENT {label}` shows it to one."
+            )
+        return result
 
     @cached_property
     def hub_project(self) -> dict[str, Any] | None:
@@ -565,7 +586,8 @@ class LettaMemoryBridge:
         if isinstance(answer, dict) and "slug" in answer:
             return answer
         if self.target.has_token:
-            raise BridgeError(f"What answers at {self.base_url} is not Memory Hub, and the key is a token of one.")
+            message = f"What answers at {self.base_url} is not Memory Hub, and the key is a token of one."
+            raise BridgeError(message, "Check the address, or leave the token out.")
         return None
 
     @property
@@ -589,8 +611,7 @@ class LettaMemoryBridge:
         return str(self.hub_project["slug"])
 
     def _hub_sync(self, project: str, wait: bool) -> dict[str, Any]:
-        with answers(self.target):
-            run: Any = self.client.post("/api/sync", cast_to=object, body={})
+        run = self._run("post", "/api/sync", body={})
         self.say(f"The hub syncs {project}.")
         end, pause, told = time.monotonic() + LONGEST_SYNC, 0.2, False
         while wait and run["status"] in ("queued", "running"):
@@ -603,9 +624,16 @@ class LettaMemoryBridge:
                 told = True
             time.sleep(pause)
             pause = min(2.0, pause * 1.5)
-            with answers(self.target):
-                run = self.client.get(f"/api/sync/{run['id']}", cast_to=object)
+            run = self._run("get", f"/api/sync/{run['id']}")
         return judged(run, project, wait)
+
+    def _run(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        """A sync run, as the hub tells of it."""
+        with answers(self.target):
+            run = getattr(self.client, method)(path, cast_to=object, **options)
+            if not isinstance(run, dict) or not {"id", "status"} <= run.keys():
+                raise ValueError("no run")
+        return run
 
     def _write_digest(self, project: str, memories: Sequence[Note]) -> dict[str, Any]:
         label, blocks = digest_label(project), self.list_blocks()
@@ -1014,9 +1042,13 @@ def excerpt(text: str, words: Sequence[str]) -> str:
     return f"{'…' if start else ''}{one_line(text[start:end])}{'…' if end < len(text) else ''}"
 
 
+# What steers a terminal, turns the direction of writing round, or cannot be encoded; not tab and line feed.
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
 def one_line(text: str) -> str:
-    """To be shown in one line: no line breaks, and nothing that steers a terminal."""
-    return "".join(character if character.isprintable() else "�" for character in " ".join(text.split()))
+    """To be shown in one line."""
+    return STEERING.sub("\ufffd", " ".join(text.split()))
 
 
 # --- the command
@@ -1083,8 +1115,7 @@ def parser() -> argparse.ArgumentParser:
     find = add("search", "find blocks by words", "QUERY")
     find.add_argument("--limit", type=whole, default=10, metavar="N", help="default: 10")
     add("agents", "list the agents and the blocks each sees")
-    attach = add("attach", "let an agent see a block", "AGENT", "BLOCK")
-    attach.set_defaults(json=argparse.SUPPRESS)
+    add("attach", "let an agent see a block", "AGENT", "BLOCK")
     agent = add("create-agent", "make an agent that sees the project's shared memory", "NAME")
     agent.add_argument("--block", action="append", default=[], metavar="BLOCK", help="attach this one as well")
     agent.add_argument("--model", default=MODEL, metavar="MODEL", help=f"default: {MODEL}")
@@ -1113,6 +1144,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         vars(given).setdefault(name, None)
     vars(given).setdefault("timeout", TIMEOUT)
     quiet, given.json = "quiet" in given, "json" in given
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # for where it is not UTF-8
     try:
         return run(given, (lambda sentence: None) if quiet else to_stderr)
     except BridgeError as error:
@@ -1155,10 +1188,8 @@ def write(given: argparse.Namespace, data: Any, text: str) -> None:
 
 
 def shown(text: str) -> str:
-    """A text as it is; on a terminal without what would steer it, and with what it can show."""
-    if sys.stdout.isatty():
-        text = "".join(one if one.isprintable() or one in "\n\t" else "�" for one in text)
-    return text.encode(sys.stdout.encoding or "utf-8", "replace").decode(sys.stdout.encoding or "utf-8")
+    """A text as it is; on a terminal without what would steer it."""
+    return STEERING.sub("\ufffd", text.replace("\r\n", "\n")) if sys.stdout.isatty() else text
 
 
 def console() -> Console:
@@ -1167,23 +1198,28 @@ def console() -> Console:
     except ImportError as error:
         raise need("rich", error) from error
     piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(highlight=False, width=160 if piped else None)  # 80 would cut what a program reads
+    return Console(highlight=False, width=160 if piped else None)  # the usual 80 cut what a program wants
 
 
-def show_table(screen: Console, columns: Mapping[str, Mapping[str, Any]], rows: Iterable[Sequence[str]]) -> None:
-    """A table of what fits; the first column, which names the rows, gets what it needs up to a third of the width."""
+def show_table(columns: Mapping[str, Mapping[str, Any]], rows: Iterable[Sequence[str]]) -> None:
+    """A table of what fits. The first column names the rows and gets up to a third of the width; what has no width
+    shares the rest; an ID is left out where there is no room for it."""
+    screen = console()
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     cells = [[Text(one_line(cell)) for cell in row] for row in rows]
-    first = max(map(len, [next(iter(columns)), *(row[0].plain for row in cells)]))
+    names = [name for name in columns if name != "ID" or screen.width >= 100]
+    first = max(text.cell_len for text in [Text(names[0]), *(row[0] for row in cells)])
+    widths = {name: columns[name].get("width", 0) for name in names} | {names[0]: min(first, max(8, screen.width // 3))}
+    rest = screen.width - sum(widths.values()) - 3 * len(names) - 1  # blanks around the columns
     table = Table(box=SIMPLE_HEAD)
-    for number, (name, options) in enumerate(columns.items()):
-        width = None if number else min(first, max(8, screen.width // 3))
-        table.add_column(name, width=width, **options)
+    for name, width in widths.items():
+        size = {"width": width} if width else {"max_width": max(1, rest // list(widths.values()).count(0))}
+        table.add_column(name, **(dict(columns[name]) | size))
     for row in cells:
-        table.add_row(*row)
+        table.add_row(*row[: len(names)])
     screen.print(table)
 
 
@@ -1192,9 +1228,9 @@ def block_json(block: BlockResponse) -> dict[str, Any]:
 
 
 FOLD: dict[str, Any] = {"overflow": "fold", "style": "bold"}
-CUT: dict[str, Any] = {"overflow": "ellipsis", "no_wrap": True, "ratio": 1}
-NUMBER: dict[str, Any] = {"justify": "right", "no_wrap": True}
-ID: dict[str, Any] = {"no_wrap": True, "style": "dim"}
+CUT: dict[str, Any] = {"overflow": "ellipsis", "no_wrap": True}
+NUMBER: dict[str, Any] = {"justify": "right", "width": 6, "overflow": "fold"}
+ID: dict[str, Any] = {"no_wrap": True, "style": "dim", "width": 42}
 
 
 def show_blocks(bridge: LettaMemoryBridge, given: argparse.Namespace) -> None:
@@ -1204,12 +1240,9 @@ def show_blocks(bridge: LettaMemoryBridge, given: argparse.Namespace) -> None:
     elif not blocks:
         bridge.say("There are no blocks yet: create-block makes one.")
     else:
-        screen = console()
-        columns = {"Label": FOLD, "Text": CUT}
-        columns |= {"Characters": NUMBER} if screen.width >= 60 else {}
-        columns |= {"ID": ID} if screen.width >= 100 else {}
+        columns = {"Label": FOLD, "Text": CUT, "Length": NUMBER, "ID": ID}
         rows = [(block.label or "", block.value[:300], str(len(block.value)), str(block.id)) for block in blocks]
-        show_table(screen, columns, [row[: len(columns)] for row in rows])
+        show_table(columns, rows)
 
 
 def make_block(bridge: LettaMemoryBridge, given: argparse.Namespace) -> None:
@@ -1261,8 +1294,8 @@ def show_hits(bridge: LettaMemoryBridge, given: argparse.Namespace) -> None:
     elif not hits:
         bridge.say("Nothing was found.")
     else:
-        columns: dict[str, dict[str, Any]] = {"Label": FOLD, "Found in": {}, "Excerpt": {"ratio": 1}}
-        show_table(console(), columns, [(hit.block.label or "", ", ".join(hit.fields), hit.excerpt) for hit in hits])
+        columns: dict[str, dict[str, Any]] = {"Label": FOLD, "Found in": {"width": 11}, "Excerpt": {}}
+        show_table(columns, [(hit.block.label or "", ", ".join(hit.fields), hit.excerpt) for hit in hits])
 
 
 def show_agents(bridge: LettaMemoryBridge, given: argparse.Namespace) -> None:
@@ -1275,13 +1308,13 @@ def show_agents(bridge: LettaMemoryBridge, given: argparse.Namespace) -> None:
         bridge.say("There are no agents yet: create-agent makes one.")
     else:
         rows = [(one.name, ", ".join(label for _, label in seen[one.id]) or "(none)", one.id) for one in agents]
-        columns = {"Agent": FOLD, "Sees the blocks": {"ratio": 1}, "ID": {"style": "dim", "overflow": "fold"}}
-        show_table(console(), columns, rows)
+        show_table({"Agent": FOLD, "Sees the blocks": {}, "ID": ID}, rows)
 
 
 def attach(bridge: LettaMemoryBridge, given: argparse.Namespace) -> None:
     new = bridge.attach_block(given.agent, given.block)
-    bridge.say(f"{given.agent} {'now sees' if new else 'already saw'} {given.block}.")
+    done = "attached" if new else "attached already"
+    write(given, {"agent": given.agent, "block": given.block, "done": done}, f"{given.block}: {done}.")
 
 
 def make_agent(bridge: LettaMemoryBridge, given: argparse.Namespace) -> None:
@@ -1292,26 +1325,14 @@ def make_agent(bridge: LettaMemoryBridge, given: argparse.Namespace) -> None:
 
 
 def sync(bridge: LettaMemoryBridge, given: argparse.Namespace) -> None:
-    if given.project is not None:
-        bridge.check_project(given.project)
+    options = {name: getattr(given, name) for name in ("chroma_url", "chroma_path", "collection")}
     try:
-        result = bridge.sync_from_local_rag(
-            given.project or PROJECT,
-            chroma_url=given.chroma_url,
-            chroma_path=given.chroma_path,
-            collection=given.collection,
-            wait=not given.no_wait,
-        )
+        result = bridge.sync(given.project or PROJECT, wait=not given.no_wait, **options)
     except NotSynced as error:
         if given.json and error.result:
             write(given, error.result, "")
         raise
     write(given, result, summary(result))
-    if result.get("agents") == 0:
-        bridge.say(
-            f"No agent has {result['label']} attached yet: `create-agent NAME` makes one that has it,"
-            f" `attach AGENT {result['label']}` gives it to one."
-        )
 
 
 def summary(result: Mapping[str, Any]) -> str:
