@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from blocks.views import activity, history, life, memories, memory
+from blocks.views import activity, history, life, live, memories, memory
 
 of_memory: list[URLPattern | URLResolver] = [
     path("", memory.memory, name="memory"),
@@ -20,6 +20,7 @@ of_project: list[URLPattern | URLResolver] = [
     path("new/", memory.new, name="memory_new"),
     path("preview/", memory.preview, name="memory_preview"),
     path("activity/", activity.activity, name="activity"),
+    path("live/", live.live, name="live"),
     path("m/<uuid:uuid>/", include(of_memory)),
 ]
 

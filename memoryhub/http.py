@@ -21,10 +21,11 @@ class Request(HttpRequest):
 def wants_fragment(request: HttpRequest) -> bool:
     """Whether only a part of the page is wanted.
 
-    Boosted links and history restores come from htmx too, but put a whole page in place.
+    Boosted links and history restores come from htmx too, but put a whole page in place; what draws a page anew when
+    something changed (templates/_live.html) chooses several parts of one.
     """
     htmx: HtmxDetails = request.htmx  # type: ignore[attr-defined]
-    return bool(htmx) and not htmx.boosted and not htmx.history_restore_request
+    return bool(htmx) and not htmx.boosted and not htmx.history_restore_request and htmx.trigger != "live-refresh"
 
 
 def respond(

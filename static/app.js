@@ -123,6 +123,51 @@
   document.addEventListener("htmx:historyRestore", () => settled(document));
   document.addEventListener("htmx:afterSettle", (event) => settled(event.detail.elt));
 
+  // --- live updates: the page draws itself anew when something changes in the project
+  const QUIET = 10000, HIDDEN = 30000;
+  const isLive = (event) => (event.detail.requestConfig?.elt ?? event.detail.elt)?.id === "live-refresh";
+  let source, pulse, place, hiding;
+  const refresh = () => { const live = $("#live-refresh"); if (live) htmx.trigger(live, "poll"); };
+  const listen = () => { // the connection anew, from what was heard last
+    const old = $("#live");
+    if (!old) return;
+    const fresh = old.cloneNode(true);
+    if (pulse) fresh.setAttribute("sse-connect", fresh.getAttribute("sse-connect").replace(/since=.*$/, `since=${pulse}`));
+    old.replaceWith(fresh);
+    htmx.process(fresh);
+  };
+  htmx.createEventSource = (url) => (source = new EventSource(url, { withCredentials: true }));
+  document.addEventListener("htmx:sseMessage", (event) => { if (event.detail?.data) pulse = event.detail.data; });
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (!isLive(event)) return;
+    const target = event.detail.target, typing = target?.contains(document.activeElement) && document.activeElement.matches("input:not([type=radio]), textarea, select");
+    if (unsaved() || typing && target.matches("#whole")) { event.preventDefault(); $("#news").hidden = false; }
+    else if ($("details.menu[open]", target)) { event.preventDefault(); setTimeout(refresh, 2000); }
+  });
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (!isLive(event)) return;
+    const active = event.detail.target.contains(document.activeElement) ? document.activeElement : null;
+    place = { row: at() && $("a.title", at())?.href, href: active?.href, id: active?.id };
+  });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (!place || !isLive(event)) return;
+    const links = (href) => all("a", $("#main")).filter((a) => a.href === href);
+    if (place.row) links(place.row)[0]?.closest("[data-row]")?.classList.add("at");
+    const back = place.id ? document.getElementById(place.id) : place.href && links(place.href).find((a) => a.offsetParent);
+    back?.focus({ preventScroll: true });
+    place = null;
+  });
+  // where no stream comes through (a proxy, an old browser): ask now and then
+  setInterval(() => { if ($("#live") && !document.hidden && source?.readyState !== 1) refresh(); }, QUIET);
+  // browsers allow six connections to a host: tabs that nobody sees give theirs back
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(hiding);
+    if (document.hidden) hiding = setTimeout(() => source?.close(), HIDDEN);
+    else if (source?.readyState === 2) listen();
+  });
+  addEventListener("pagehide", () => source?.close());
+  addEventListener("pageshow", (event) => { if (event.persisted) listen(); });
+
   document.addEventListener("DOMContentLoaded", () => {
     settled(document);
     if (location.hash === "#id_text") $("#id_text")?.focus();

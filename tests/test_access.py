@@ -80,6 +80,7 @@ ROWS = {
     "memory_new": Row(EDITOR, EDITOR, data={"title": "New", "text": "Text"}),
     "memory_preview": Row(NOBODY, VIEWER, done=200, data={"text": "*"}),
     "activity": Row(VIEWER),
+    "live": Row(VIEWER),
     "memory": Row(VIEWER, EDITOR, done=422, args=OF_MEMORY, data={"label": "no label"}),
     "memory_archive": Row(NOBODY, EDITOR, args=OF_MEMORY),
     "memory_restore": Row(NOBODY, EDITOR, args=OF_MEMORY),
@@ -102,7 +103,7 @@ ROWS = {
         NOBODY, EDITOR, args=("slug", "conflict"), data={"how": "hub", "seen_number": "1", "text": ""}
     ),
 }
-ELSEWHERE = {"admin", "api"}  # namespaces with a test of their own
+ELSEWHERE = {"admin", "api", "letta"}  # namespaces with a test of their own
 
 
 def names(resolver: URLResolver) -> Iterator[str]:

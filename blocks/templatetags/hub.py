@@ -10,6 +10,7 @@ from django.db.models import Count, Q
 
 from blocks.forms import join_tags
 from blocks.listing import NO_FILTERS, Filters
+from blocks.live import pulse
 from blocks.models import Memory, SyncState
 from blocks.times import ago
 from memoryhub.models import Project
@@ -47,6 +48,13 @@ def project_nav(context: dict[str, Any]) -> dict[str, Any]:
 def _counts(project: Project) -> dict[str, int]:
     memories = Memory.objects.live().filter(project=project)
     return memories.aggregate(memories=Count("pk"), conflicts=Count("pk", filter=Q(sync_state=SyncState.CONFLICT)))
+
+
+@register.inclusion_tag("_live.html", takes_context=True)
+def live(context: dict[str, Any], target: str, others: str = "") -> dict[str, Any]:
+    """Draws a part of the page anew when something changes in the project. target, others: selectors."""
+    project: Project = context["project"]
+    return {"project": project, "pulse": pulse(project.pk), "target": target, "others": others}
 
 
 @register.inclusion_tag("_project_menu.html", takes_context=True)
