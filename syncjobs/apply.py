@@ -28,6 +28,7 @@ from syncjobs.plan import NAMES, Plan, Seen, Step
 from syncjobs.planning import Planner, Work, describe, restrict, written_at
 from syncjobs.replicas import agree, forget, hold, save_replicas, see
 from syncjobs.sides import OpenSide
+from syncjobs.stamps import count_up
 from syncjobs.tally import Tally, close_intents, show_states
 
 
@@ -201,13 +202,15 @@ class Batch:
     # --- what is known of the sides -------------------------------------------------------------------------------
 
     def _save_replicas(self) -> None:
-        changed = []
+        changed: list[Replica] = []
         for work in self.works:
             for side in self.sides.values():
                 replica = self._refresh(work, side)
                 if replica:
                     changed.append(replica)
         save_replicas(changed)
+        ids = {replica.connection_id for replica in changed}
+        count_up(side for side in self.sides.values() if side.connection.pk in ids)
 
     def _refresh(self, work: Work, side: OpenSide) -> Replica | None:
         """The replica brought to what was seen; None where nothing changed."""

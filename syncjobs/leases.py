@@ -147,5 +147,9 @@ def of_digest(project_id: int) -> str:
     return f"digest:{project_id}"
 
 
+def of_stamps(address: str) -> str:
+    return f"stamps:{sha256(address.encode()).hexdigest()[:32]}"
+
+
 def of_memory(memory_id: int) -> str:
     return f"memory:{memory_id}"

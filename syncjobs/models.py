@@ -30,6 +30,8 @@ class Connection(models.Model):
     address = models.CharField(max_length=1100)
     identity = models.CharField(max_length=200, blank=True)
     suspect = models.TextField(blank=True)
+    stamp = models.PositiveBigIntegerField(default=0, help_text="Grows with what is known of the side.")
+    stamped = models.PositiveBigIntegerField(default=0, help_text="The last stamp that was stored on the side.")
     looked_at = models.DateTimeField(null=True)
     look_seconds = models.FloatField(null=True)
     look_error = models.TextField(blank=True)

@@ -20,6 +20,7 @@ from syncjobs.match import Item, Link, Matcher, Row, document_uuid
 from syncjobs.models import Replica
 from syncjobs.plan import Seen
 from syncjobs.sides import OpenSide, check_identity
+from syncjobs.stamps import is_older_copy
 
 T = TypeVar("T")
 LOOKED = ("looked_at", "look_seconds", "look_error")
@@ -157,6 +158,8 @@ def _take_one(
     matcher: Matcher,
     found: Observation,
 ) -> None:
+    if _unlike_the_base(snapshots, links) and _is_another(side):
+        return
     readable, problems = _sort_out(snapshots)
     found.problems[side.side] = problems
     usable = [snapshot for snapshot in readable if snapshot.in_scope]
@@ -221,6 +224,9 @@ def _take(
     found: Observation,
     alive: Callable[[], None],
 ) -> None:
+    if _unlike_the_base(look.snapshots, links) and _is_another(side):
+        _note_failure(side)
+        return
     readable, problems = _sort_out(look.snapshots)
     present = {snapshot.id for snapshot in look.snapshots}
     missing = [link.external_id for link in links if link.external_id not in present]
@@ -243,6 +249,17 @@ def _take(
     matcher.put(side.side, [s for s in readable if s.in_scope and s.id not in claimed], gone, foreign)
     _note_agents(side, look, missing)
     _note_look(side, look, problems)
+
+
+def _unlike_the_base(snapshots: list[Snapshot], links: list[Link]) -> bool:
+    """Whether any linked item is missing, or not as both sides last agreed: an older copy of the side would be so."""
+    hashes = {snapshot.id: snapshot.hash for snapshot in snapshots}
+    return any(hashes.get(link.external_id) != link.base_hash for link in links)
+
+
+def _is_another(side: OpenSide) -> bool:
+    """Whether this is not, or not any more, the server that was there, or is an older copy of it."""
+    return not check_identity(side, plant=False) or is_older_copy(side)
 
 
 def _sort_out(snapshots: Iterable[Snapshot]) -> tuple[list[Snapshot], list[Snapshot]]:

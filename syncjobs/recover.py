@@ -12,6 +12,7 @@ from blocks.stores.base import Snapshot, StoreError, Write
 from syncjobs.models import Intent, Replica
 from syncjobs.replicas import agree, forget, save_replicas, see
 from syncjobs.sides import OpenSide
+from syncjobs.stamps import count_up
 
 
 def recover(sides: Iterable[OpenSide], memory_ids: Iterable[int]) -> None:
@@ -38,6 +39,7 @@ def _recover_side(side: OpenSide, intents: list[Intent]) -> None:
             seen = _finish(side, intent, seen)
         with transaction.atomic():
             _settle(side, intent, seen)
+            count_up([side])
 
 
 def _made(intent: Intent, marked: list[Snapshot]) -> Snapshot | None:

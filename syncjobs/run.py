@@ -26,6 +26,7 @@ from syncjobs.observe import Observation, observe, observe_one
 from syncjobs.purge import finish_of
 from syncjobs.recover import recover
 from syncjobs.sides import OpenSide, look_up_sides
+from syncjobs.stamps import leave_stamps
 from syncjobs.tally import Tally
 from syncjobs.twins import is_our_own, remove_twin
 
@@ -138,6 +139,7 @@ class _Runner:
         self._twins(observation)
         self._again()
         update_digest(self.project, self.sides, self.tally)
+        leave_stamps(self.sides)
         self._idle_states(observation)
         self._count_items(observation)
         self.tally.counters["unchanged"] = len(live - self.tally.touched)
@@ -287,6 +289,7 @@ def _push_project(project: Project, pks: list[int], holder: str) -> list[int]:
             busy.append(pk)
             tally.again.discard(pk)
     update_digest(project, sides, tally)
+    leave_stamps(sides)
     for error in tally.errors:
         logger.warning("push to %s of %s: %s", error["side"], project.slug, error["error"])
     return busy

@@ -135,5 +135,5 @@ def confirm(connection: Connection) -> None:
     """
     connection.replicas.all().delete()
     connection.intents.filter(outcome="").update(outcome="dropped", closed_at=timezone.now())
-    connection.identity, connection.suspect = "", ""
-    connection.save(update_fields=["identity", "suspect"])
+    connection.identity, connection.suspect, connection.stamped = "", "", 0
+    connection.save(update_fields=["identity", "suspect", "stamped"])

@@ -137,6 +137,15 @@ class Store(Protocol):
     def plant(self) -> str:
         """Give the server an identity (a hidden marker block; the collection itself) and return it."""
 
+    def read_stamp(self, key: str) -> int:
+        """The number that was last stored under a key by `write_stamp`, 0 if none was. Ask after `identify`.
+
+        It is restored with the items: one lower than what was stored tells an older copy of a server from the server.
+        """
+
+    def write_stamp(self, key: str, number: int) -> None:
+        """Store a number beside the items, where nobody takes it for one."""
+
     def look(self) -> Look:
         """Every item in scope, read in full."""
 

@@ -17,6 +17,7 @@ from blocks.stores.embeddings import embed
 
 if TYPE_CHECKING:
     from chromadb.api import ServerAPI
+    from chromadb.api.models.Collection import Collection
     from chromadb.types import Collection as CollectionModel
 
 T = TypeVar("T")
@@ -24,6 +25,8 @@ ALL = "*"
 ASKED = 500  # documents asked for in one condition
 OVER = 4  # rows asked for to get a document: some have several, some are of other projects
 DESCRIPTION = "Project management documents and context"  # as the original engine describes its collection
+STAMPS = "memory_hub_state"  # a collection beside: a number in another one's metadata could change its settings
+STAMPS_ARE = "By these numbers Memory Hub knows an older copy of this server. Without them every sync stops and asks."
 NOBODY = frozenset[str]()
 
 
@@ -109,6 +112,30 @@ class ChromaStore:
             )
         return str(self._open(model).collection.id)
 
+    def read_stamp(self, key: str) -> int:
+        try:
+            with errors():
+                model = self._server.get_collection(STAMPS, tenant=self.tenant, database=self.database)
+        except AnswerError as error:
+            if error.status != 404:
+                raise
+            self._check_database()
+            return 0
+        id = self._stamp_id(key)
+        number = Rows(self._collection(model), self.most).metas([id]).get(id, {}).get("number")
+        return number if isinstance(number, int) else 0
+
+    def write_stamp(self, key: str, number: int) -> None:
+        with errors():
+            model = self._server.get_or_create_collection(
+                STAMPS, metadata={"description": STAMPS_ARE}, tenant=self.tenant, database=self.database
+            )
+        row = Row(self._stamp_id(key), STAMPS_ARE, {"number": number}, [0.0])
+        Rows(self._collection(model), self.most).upsert([row])
+
+    def _stamp_id(self, key: str) -> str:
+        return f"{key}:{self._need_rows().collection.id}"
+
     def _find_rows(self) -> Rows | None:
         """The collection as it is there now, looked up anew; None if there is none."""
         self._rows = None
@@ -123,10 +150,13 @@ class ChromaStore:
         return self._open(model)
 
     def _open(self, model: CollectionModel) -> Rows:
+        self._rows = Rows(self._collection(model), self.most)
+        return self._rows
+
+    def _collection(self, model: CollectionModel) -> Collection:
         from chromadb.api.models.Collection import Collection
 
-        self._rows = Rows(Collection(client=self._server, model=model, embedding_function=None), self.most)
-        return self._rows
+        return Collection(client=self._server, model=model, embedding_function=None)
 
     def rows_for_import(self, *, create: bool) -> Rows | None:
         """The collection's rows, to put records into as they are; None where there is none and `create` is False."""

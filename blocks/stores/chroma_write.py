@@ -6,6 +6,7 @@ write, new rows come first and surplus ones go last, so a write that breaks off 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from uuid import uuid4
 
 from blocks.state import State, complete, unstorable
 from blocks.stores import chroma_records as records
+from blocks.stores import deadline
 from blocks.stores.base import Outcome, Snapshot, StoreError, Write
 from blocks.stores.chroma_http import AnswerError, Unsendable
 from blocks.stores.chroma_records import Document, Meta
@@ -22,6 +24,9 @@ from blocks.stores.chunks import split
 MOST_WRITES = 500  # of one batch
 MOST_TEXT = 100_000  # characters of one batch: about two seconds of embedding
 MOST_META = 9_000_000  # characters: a row has to fit into one request
+FRESH = 5.0  # seconds after which documents are compared again: this process was stopped, or its machine slept
+TOO_LATE = 45.0  # seconds after which nothing more of a write is sent; somebody else has its lease after 90
+COMPARISONS = 3  # at most: a server that is slow is written to all the same
 GIVE_UP_AFTER = 3  # single writes in a row that the server failed at: it minds none of them, it is full or ill
 NO_SERVER = ("refused", "not_a_server")  # every other write would fail too, each after a timeout perhaps
 
@@ -54,6 +59,7 @@ class Writer:
     any_project: bool
     failures: int = 0  # single writes in a row that the server failed at
     away: StoreError | None = None  # why nothing more is tried
+    compared: float = 0.0  # when the documents of the batch were asked for
 
     def write(self, writes: Iterable[Write]) -> Iterator[Outcome]:
         for batch in batches(writes):
@@ -81,14 +87,19 @@ class Writer:
 
     def _batch(self, writes: list[Write]) -> Iterator[Outcome]:
         vectors = self._vectors(writes)
-        steps = []
-        for write, document in self._documents(writes):
-            planned = self._plan(write, document)
-            if isinstance(planned, Step):
-                steps.append(planned)
-            else:
-                yield planned
+        for _ in range(COMPARISONS):
+            self.compared = time.time()
+            planned = [self._plan(write, document) for write, document in self._documents(writes)]
+            steps = [one for one in planned if isinstance(one, Step)]
+            self._embed(steps, vectors)  # only what changed since the vectors were made
+            if self._age() < FRESH:
+                break
+        yield from (one for one in planned if isinstance(one, Outcome))
         yield from self._execute(steps, vectors)
+
+    def _age(self) -> float:
+        """Seconds since what is about to be written was compared with what is there."""
+        return abs(time.time() - self.compared)
 
     def _documents(self, writes: list[Write]) -> Iterator[tuple[Write, Document | None]]:
         ids = [target(write) for write in writes]
@@ -194,7 +205,6 @@ class Writer:
         if self.away:
             yield from (Outcome(step.write, "unclear", error=str(self.away)) for step in steps)
             return
-        self._embed(steps, vectors)  # only what changed since the vectors were made
         try:
             self._send(steps, vectors)
         except StoreError as error:
@@ -218,9 +228,10 @@ class Writer:
         upserts = [row for step in steps for row in step.upserts]
         for row in upserts:
             row.vector = vectors[row.text or ""]
-        self.rows.upsert(upserts)
-        self.rows.update(row for step in steps for row in step.updates)
-        self.rows.delete([id for step in steps for id in step.deletes])
+        with deadline.sent_by(self.compared + TOO_LATE):  # later, the rows may be another write's
+            self.rows.upsert(upserts)
+            self.rows.update(row for step in steps for row in step.updates)
+            self.rows.delete([id for step in steps for id in step.deletes])
 
     def _verified(self, steps: list[Step]) -> Iterator[Outcome]:
         """Read back that the rows are there and ours, and the rest is gone: an update of a missing row says nothing."""

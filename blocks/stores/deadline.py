@@ -6,7 +6,8 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpcore
@@ -15,7 +16,22 @@ import httpx
 FACTOR = 4  # a call may take so many times what a single wait in it may
 SLICE = 2**16  # bytes that are sent between two looks at the clock
 
-_call = threading.local()  # ends: of the call that this thread is making, as `time.monotonic()`
+# Of the call that this thread is making. ends: as `time.monotonic()`. latest: as `time.time()`, see `sent_by`.
+_call = threading.local()
+
+
+@contextmanager
+def sent_by(latest: float) -> Iterator[None]:
+    """Let no call of this thread be sent after a moment of `time.time()`: it fails, with `httpx.TimeoutException`.
+
+    For what follows from something read before. A process that is stopped, or whose machine sleeps, goes on in the
+    middle; this is asked last, right before the bytes go out.
+    """
+    _call.latest = latest
+    try:
+        yield
+    finally:
+        _call.latest = None
 
 
 def limit(client: httpx.Client, wait: float) -> None:
@@ -47,6 +63,9 @@ class _Stream(httpcore.NetworkStream):
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         for start in range(0, len(buffer), SLICE):
+            latest = getattr(_call, "latest", None)
+            if latest is not None and time.time() > latest:
+                raise httpcore.WriteTimeout("held up for too long")
             self._stream.write(buffer[start : start + SLICE], _left(timeout))
 
     def close(self) -> None:

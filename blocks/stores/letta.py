@@ -35,7 +35,7 @@ class LettaStore:
     ) -> None:
         self.slug = slug
         self.scope = Scope(slug, rule)
-        self._hub_id = hub_id
+        self._hub_id, self._marker = hub_id, ""
         self._calls = Calls(url=url, api_key=api_key, timeout=timeout)
         self._agents = Agents(self._calls)
 
@@ -46,10 +46,18 @@ class LettaStore:
         return letta_server.probe(self._calls)
 
     def identify(self, known: str) -> str:
-        return letta_server.find_marker(self._calls, self._hub_id, known)
+        self._marker = letta_server.find_marker(self._calls, self._hub_id, known)
+        return self._marker
 
     def plant(self) -> str:
-        return letta_server.plant_marker(self._calls, self._hub_id)
+        self._marker = letta_server.plant_marker(self._calls, self._hub_id)
+        return self._marker
+
+    def read_stamp(self, key: str) -> int:
+        return letta_server.read_stamps(self._calls, self._marker).get(key, 0)
+
+    def write_stamp(self, key: str, number: int) -> None:
+        letta_server.write_stamp(self._calls, self._marker, key, number)
 
     def look(self) -> Look:
         tags = self.scope.server_tags()

@@ -6,7 +6,7 @@ from typing import Any
 
 from blocks.stores.base import Probe, StoreError
 from blocks.stores.letta_blocks import MARKER, tags_of
-from blocks.stores.letta_calls import CallError, Calls
+from blocks.stores.letta_calls import CallError, Calls, block_path
 
 MARKER_LABEL = "memory_hub_marker"
 MARKER_TEXT = "Memory Hub recognises this server by this block. Without it, every synchronization stops and asks."
@@ -90,3 +90,31 @@ def plant_marker(calls: Calls, hub_id: str) -> str:
     if not has_mark(block, hub_id):
         raise StoreError("The Letta server did not keep the hub's marker block.")
     return str(block["id"])
+
+
+STAMPS = "stamps"  # in the marker's metadata
+
+
+def read_stamps(calls: Calls, marker: str) -> dict[str, int]:
+    """See `Store.read_stamp`: what the marker block has stored, by key."""
+    return stamps_of(marker_block(calls, marker))
+
+
+def write_stamp(calls: Calls, marker: str, key: str, number: int) -> None:
+    """See `Store.write_stamp`. Metadata is replaced whole: two of these at once on one server would lose one."""
+    block = marker_block(calls, marker)
+    metadata = {**(block.get("metadata") or {}), STAMPS: {**stamps_of(block), key: number}}
+    calls.call("patch", block_path(marker), body={"metadata": metadata})
+
+
+def marker_block(calls: Calls, marker: str) -> dict[str, Any]:
+    block = calls.block(marker) if marker else None
+    if block is None:
+        raise StoreError("The hub's marker block is not on the Letta server any more.")
+    return block
+
+
+def stamps_of(block: dict[str, Any]) -> dict[str, int]:
+    metadata = block.get("metadata")
+    stamps = metadata.get(STAMPS) if isinstance(metadata, dict) else None
+    return {key: n for key, n in stamps.items() if type(n) is int} if isinstance(stamps, dict) else {}

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
 
+from blocks.stores import deadline
 from blocks.stores.base import Outcome, Snapshot, Write
 from blocks.stores.letta_blocks import Scope, difference, read_block, refusal, tags_of, write_block
 from blocks.stores.letta_calls import THREADS, CallError, Calls, block_path
 
 GIVE_UP_AFTER = THREADS  # failures to connect in a row: the server is away, and every further try costs a timeout
 
+FRESH = 1.0  # seconds after which a block is compared again: this process was stopped, or its machine slept
+TOO_LATE = 45.0  # seconds after which nothing more of a write is sent; somebody else has its lease after 90
+COMPARISONS = 3  # at most: a server that is slow is written to all the same
 NO_BLOCK = "The server answered with something that is no block."
 
 
@@ -43,6 +48,11 @@ def results(done: set[Future[Outcome]], running: set[Future[Outcome]]) -> Iterat
         raise failed[0].exception() or AssertionError
 
 
+def is_fresh(begun: float) -> bool:
+    """Whether what was asked for at `time.time()` `begun` can be taken for what is there."""
+    return abs(time.time() - begun) < FRESH
+
+
 class Writer:
     """Carries out writes for one scope; called from several threads at once."""
 
@@ -55,7 +65,8 @@ class Writer:
         """The outcome; raises StoreError where every other write would fail too (key, server away)."""
         steps = {"create": self._create, "update": self._update, "mark": self._update, "delete": self._delete}
         try:
-            outcome = steps[write.op](write)
+            with deadline.sent_by(time.time() + TOO_LATE):
+                outcome = steps[write.op](write)
         except CallError as error:
             return self._failed(write, error)
         self.failures = 0
@@ -111,13 +122,17 @@ class Writer:
         return block, snapshot
 
     def _update(self, write: Write) -> Outcome:
-        found = self._compared(write)
-        if isinstance(found, Outcome):
-            return found
-        block, snapshot = found
-        body, reason = self._patch_for(write, snapshot, block)
-        if reason:
-            return Outcome(write, "refused", error=reason)
+        for _ in range(COMPARISONS):
+            begun = time.time()
+            found = self._compared(write)
+            if isinstance(found, Outcome):
+                return found
+            block, snapshot = found
+            body, reason = self._patch_for(write, snapshot, block)
+            if reason:
+                return Outcome(write, "refused", error=reason)
+            if is_fresh(begun):
+                break
         return self._patch(write, body) if body else Outcome(write, "done", snapshot)
 
     def _patch_for(self, write: Write, snapshot: Snapshot, block: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -147,11 +162,15 @@ class Writer:
         return Outcome(write, "changed", self._snapshot(block)) if block else Outcome(write, "gone")
 
     def _delete(self, write: Write) -> Outcome:
-        found = self._compared(write)
-        if isinstance(found, Outcome):
-            return found
-        _, snapshot = found
         agents = [agent["id"] for agent in self.calls.agents(write.id)]
+        for _ in range(COMPARISONS):
+            begun = time.time()
+            found = self._compared(write)
+            if isinstance(found, Outcome):
+                return found
+            _, snapshot = found
+            if is_fresh(begun):
+                break
         kept = snapshot.keep | ({"agents": agents} if agents else {})
         return replace(self._remove(write), keep=kept)
 

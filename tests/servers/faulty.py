@@ -38,7 +38,8 @@ class Faulty:
         self.target = target
         self.rule: Rule = honest
         self.asked: list[tuple[str, str]] = []
-        self.client = httpx.Client(base_url=target, timeout=60, trust_env=False)
+        none = httpx.Limits(max_keepalive_connections=0)  # the real server may be restarted at any time
+        self.client = httpx.Client(base_url=target, timeout=60, trust_env=False, limits=none)
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"

@@ -87,6 +87,7 @@ class Server:
         self.digest_limit = DEFAULT_LIMIT
         self.written: list[Write] = []
         self.planted = 0
+        self.stamps: dict[str, int] = {}
 
     # --- what other programs do
 
@@ -174,6 +175,14 @@ class FakeStore:
         self.server.planted += 1
         self.server.identity = self.server.identity or f"{self.side}-1"
         return self.server.identity
+
+    def read_stamp(self, key: str) -> int:
+        self._reach()
+        return self.server.stamps.get(key, 0)
+
+    def write_stamp(self, key: str, number: int) -> None:
+        self._reach()
+        self.server.stamps[key] = number
 
     def _reach(self) -> None:
         if self.server.down:
