@@ -157,6 +157,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--unbroken", type=int, default=UNBROKEN, help="stories in which the unbroken code must hold")
     said = parser.parse_args()
     mutants = chosen(said.words, said.quick)
     check_places(mutants)
@@ -164,7 +165,7 @@ def main() -> int:
         print("\n".join(mutant.name for mutant in mutants))
         return 0
     began = time.monotonic()
-    results = try_all(mutants, said.jobs)
+    results = try_all(mutants, said.jobs, unbroken=said.unbroken)
     wrong = verdict(results)
     caught = sum(result.caught for result in results[1:])
     print(f"{caught} of {len(mutants)} mutants caught in {time.monotonic() - began:.0f} s.")

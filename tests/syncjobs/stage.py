@@ -128,9 +128,9 @@ class Stage:
         return replica.memory.text if replica and replica.memory.live else ""
 
     def _check_write(self, server: Server, write: Write) -> None:
-        """A block is left alone while an agent at work sees it, for a time."""
+        """A block is left alone while an agent at work sees it, for a time; where the server can say so."""
         at_work = {turn.agent for turn in server.turns if not turn.ended}
-        if server.side == LETTA and at_work & set(server.attached.get(write.id, ())):
+        if server.side == LETTA and not server.turns_fail and at_work & set(server.attached.get(write.id, ())):
             replica = Replica.objects.filter(external_id=write.id, connection__side=LETTA).first()
             since = replica.held_since if replica else None
             if since is None or timezone.now() - since < timedelta(seconds=PATIENCE):
