@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from django.db import transaction
 from django.utils import timezone
 
-from blocks.models import Text
+from blocks.actions import Change, record
+from blocks.models import Memory, Origin, Text, digest_of
 from blocks.stores.base import Snapshot, StoreError, Write
+from blocks.stores.chunks import put_into
 from syncjobs.models import Intent, Replica
 from syncjobs.replicas import agree, forget, save_replicas, see
 from syncjobs.sides import OpenSide
@@ -20,7 +22,7 @@ def recover(sides: Iterable[OpenSide], memory_ids: Iterable[int]) -> None:
     ids = list(memory_ids)
     for side in sides:
         rows = Intent.objects.filter(connection=side.connection, memory_id__in=ids, outcome="").order_by("pk")
-        intents = list(rows.select_related("memory__project", "new_text"))
+        intents = list(rows.select_related("memory__project", "new_text", "old_text"))
         if intents and not side.error:
             try:
                 _recover_side(side, intents)
@@ -36,7 +38,10 @@ def _recover_side(side: OpenSide, intents: list[Intent]) -> None:
         if intent.op == "create":
             seen = seen or _made(intent, by_mark.get(intent.memory.uuid, []))
         if seen and seen.problem:
-            seen = _finish(side, intent, seen)
+            try:
+                seen = _finish(side, intent, seen)
+            except Unfinished:
+                continue  # the intent stays open
         with transaction.atomic():
             _settle(side, intent, seen)
             count_up([side])
@@ -54,18 +59,46 @@ def _made(intent: Intent, marked: list[Snapshot]) -> Snapshot | None:
     return next((item for item in ours if item.id not in taken), None)
 
 
+class Unfinished(Exception):
+    """A torn record could not be written again: nobody knows how it is now."""
+
+
 def _finish(side: OpenSide, intent: Intent, seen: Snapshot) -> Snapshot | None:
-    """A record torn between two of our own writes: write it again, whole, or remove the rest of it."""
+    """A record torn between two of our own writes: write it again, whole, or remove the rest of it.
+
+    Raises `Unfinished`.
+    """
     state = Replica.join(intent.new_fields, intent.new_text) or {}
     if seen.uuid != intent.memory.uuid:
         return seen
+    if seen.strays:
+        _keep_strays(side, intent, seen)
     if intent.op == "delete":
         again = Write("delete", intent.memory.uuid, id=seen.id, expected=seen.hash)
     else:
         again = Write("update", intent.memory.uuid, state, id=seen.id, expected=None)
     (outcome,) = side.store.write([again])
+    if outcome.status == "unclear":
+        raise Unfinished
     gone = outcome.status == "gone" or (intent.op == "delete" and outcome.status == "done")
     return None if gone else outcome.snapshot or seen
+
+
+INTO_TORN = "another program wrote into the record while it was half written"
+
+
+@transaction.atomic
+def _keep_strays(side: OpenSide, intent: Intent, seen: Snapshot) -> None:
+    """Leave a revision of what is about to be replaced, and was in no text that could be read."""
+    memory = Memory.objects.select_for_update().get(pk=intent.memory_id)
+    texts = [stored.text for stored in (intent.new_text, intent.old_text) if stored]
+    whole = [text for text in (put_into(text, seen.strays) for text in texts) if text is not None]
+    text = whole[0] if whole else "\n".join(part for _, _, part in seen.strays)
+    if memory.revisions.filter(text_id=digest_of(text)).exists():
+        return
+    now = memory.state
+    record([Change(memory, {**now, "text": text}, Origin(side.side), author=side.side, note=INTO_TORN)])
+    record([Change(memory, now, Origin.MERGE, author="sync", note=INTO_TORN, extra={"notice": INTO_TORN})])
 
 
 def _settle(side: OpenSide, intent: Intent, seen: Snapshot | None) -> None:

@@ -171,8 +171,19 @@ def snapshot_of(document: Document, in_scope: bool = True) -> Snapshot:
         keep={} if "NUL" in problem else keep_of(document),
         problem=problem,
         chunks=len(document.rows),
+        strays=strays_of(document) if problem and document.own else (),
         raw=document,
     )
+
+
+def strays_of(document: Document) -> tuple[tuple[int, int, str], ...]:
+    """The hub's rows with a text that somebody else put there."""
+    parts = [_part(row) for row in document.rows if _is_slice(row) and not unstorable(row.text or "")]
+    return tuple((part.start, part.end, part.text) for part in parts if part.changed)
+
+
+def _is_slice(row: Row) -> bool:
+    return isinstance(row.meta.get("start"), int) and isinstance(row.meta.get("end"), int)
 
 
 def mark_of(meta: Meta) -> UUID | None:
@@ -270,11 +281,10 @@ def own_text(rows: Sequence[Row]) -> str:
 
 
 def _part(row: Row) -> Part:
-    start, end = row.meta.get("start"), row.meta.get("end")
-    if not isinstance(start, int) or not isinstance(end, int):
+    if not _is_slice(row):
         raise Broken(f"record {row.id!r} does not say which part of the text it is")
     text = row.text or ""
-    return Part(start, end, text, changed=sha(text) != row.meta.get("memhub_sha"))
+    return Part(row.meta["start"], row.meta["end"], text, changed=sha(text) != row.meta.get("memhub_sha"))
 
 
 # --- writing

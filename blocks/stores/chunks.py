@@ -101,6 +101,16 @@ def join_own(parts: Sequence[Part]) -> str:
     return text
 
 
+def put_into(text: str, changed: Sequence[tuple[int, int, str]]) -> str | None:
+    """A text with other texts, (start, end, text) each, in the place of its chunks; None where one is none of them."""
+    wanted = {(start, end): part for start, end, part in changed}
+    chunks = split(text)
+    if len(wanted) < len(changed) or not wanted.keys() <= {(chunk.start, chunk.end) for chunk in chunks}:
+        return None
+    parts = [(chunk, wanted.get((chunk.start, chunk.end))) for chunk in chunks]
+    return join_own([Part(c.start, c.end, c.text if new is None else new, new is not None) for c, new in parts])
+
+
 def _check(parts: Sequence[Part]) -> None:
     covered = previous = 0
     for part in parts:

@@ -16,6 +16,7 @@ from blocks.stores.chunks import (
     join_foreign,
     join_own,
     original_chunks,
+    put_into,
     split,
 )
 
@@ -89,6 +90,16 @@ def test_a_word_replaced_in_every_chunk_is_replaced_once_each():
 def test_two_changed_neighbours_lose_nothing():
     whole = join_own(parts_of(LONG, c0="one", c1="two"))
     assert whole.startswith("onetwo")
+
+
+def test_texts_are_put_in_the_place_of_chunks():
+    text = " ".join(f"word{number}" for number in range(300))
+    first, second, *_, last = split(text)
+    changed = [(first.start, first.end, "FIRST "), (second.start, second.end, "SECOND "), (last.start, last.end, "LAST")]
+
+    assert put_into(text, changed) == f"FIRST SECOND {text[second.end : last.start]}LAST"
+    assert put_into(text, [(0, 7, "none of its chunks")]) is None
+    assert put_into(text, [(first.start, first.end, "two"), (first.start, first.end, "texts")]) is None
 
 
 def test_a_gap_is_broken():

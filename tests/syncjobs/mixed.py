@@ -107,6 +107,7 @@ class Mixed:
     straight_url: str = ""
     straight_chroma: str = ""
     seed: int = 1
+    start: int = START
     slug: str = field(default_factory=lambda: f"mixed-{uuid4().hex[:8]}")
 
     def __post_init__(self) -> None:
@@ -125,7 +126,7 @@ class Mixed:
             *("setup_project", self.slug, "--letta-url", self.letta_url),
             *("--chroma-url", self.chroma_url, "--collection", self.collection),
         )
-        self._create([self.text(self.dice.choice((30, 30, LONG))) for _ in range(START)])
+        self.create([self.text(self.dice.choice((30, 30, LONG))) for _ in range(self.start)])
         assert not self.sync().killed
         self.rows = open_server(self.straight_chroma or self.chroma_url).get_collection(self.collection)
         self.heal()
@@ -166,9 +167,9 @@ class Mixed:
         short = [uuid for uuid in uuids if len(live[uuid]) <= 600]
         edits = {uuid: self.text() for uuid in long[:1]} | {uuid: self.text(LONG) for uuid in short[:2]}
         rest = short[2:] + long[1:]
-        self._create([self.text(), self.text(LONG)])
+        self.create([self.text(), self.text(LONG)])
         self._collide(live, blocks, rest[:3], edits)
-        self._edit(edits)
+        self.edit(edits)
         self._edit_outside(blocks, live, rest[3:6])
         self._delete_anywhere(blocks, rest[6:])
         self._make_outside()
@@ -188,14 +189,14 @@ class Mixed:
             self._block(block, self.text())
         for record in self.dice.sample(records, 2):
             self._record(record.uuid, self.text())
-        self._edit({self.dice.choice(sorted(facts.live)): self.text(LONG)})
+        self.edit({self.dice.choice(sorted(facts.live)): self.text(LONG)})
 
-    def _create(self, texts: list[str]) -> None:
+    def create(self, texts: list[str]) -> None:
         states = [{"text": text, "title": text[:40], "kind": "fix", "tags": ["one"]} for text in texts]
         self.victim.call("create", slug=self.slug, states=states)
         self.acknowledged |= set(texts)
 
-    def _edit(self, texts: dict[str, str]) -> None:
+    def edit(self, texts: dict[str, str]) -> None:
         self.victim.call("edit", slug=self.slug, texts=texts)
         self.acknowledged |= set(texts.values())
 
