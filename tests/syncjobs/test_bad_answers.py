@@ -6,13 +6,16 @@ MEMORYHUB_FAULTS=2 (or more) goes through every garbage at every place, so many 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from blocks.models import Memory
+from tests.servers.chroma import ChromaServer
 from tests.servers.faulty import Answer, Faulty, Rule
 from tests.servers.letta_faithful import faithful_letta
 from tests.syncjobs.scene import Scene
@@ -71,13 +74,16 @@ PLACES = [*(("letta", name) for name in LETTA), *(("chroma", name) for name in C
 def scene(
     request: pytest.FixtureRequest, db: None, chroma_server: str, collection: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Scene]:
-    """With a real Letta server where that is the one that answers badly; else the one in memory, which is faster."""
+    """With a real Chroma server; with a real Letta server too where everything there goes through the bad answers."""
     monkeypatch.setattr("syncjobs.run.time.sleep", lambda seconds: None)
     with ExitStack() as stack:
-        if "chroma" in request.node.callspec.params.values():
-            letta_url, _ = stack.enter_context(faithful_letta())
-        else:
+        if getattr(request.node, "callspec", None) and request.node.callspec.params == {
+            "server": "letta",
+            "place": "all",
+        }:
             letta_url = request.getfixturevalue("letta_server")
+        else:
+            letta_url, _ = stack.enter_context(faithful_letta())
         letta, chroma = (stack.enter_context(Faulty(url)) for url in (letta_url, chroma_server))
         yield Scene(letta, chroma, collection)
 
@@ -87,14 +93,15 @@ def at(method: str, part: str, answer: Answer) -> Rule:
 
 
 def busy(scene: Scene, memories: list[Memory]) -> list[Memory]:
-    """Something to do of every kind: to make, to change here and there, to remove, and a change on both sides."""
-    changed, seen, removed, both = memories[-4:]  # retitled and edited there: put together
+    """Something to do of every kind: to make, to rename, to change here and there, to remove, to put together."""
+    named, changed, seen, removed, both = memories[-5:]
     made = scene.create()
-    scene.retitle(seen)
+    scene.retitle(named)
     scene.edit(changed)
     scene.edit_block(seen)
     scene.archive(removed)
-    scene.edit(both)
+    scene.retitle(both)
+    scene.edit_block(both)
     return [made, *(memory for memory in memories if memory != removed)]
 
 
@@ -134,3 +141,85 @@ def told(errors: list[dict[str, str]], name: str) -> None:
 
 
 RAW = ("Traceback", "Error:", "object has no", "NoneType")
+
+
+@pytest.mark.parametrize(
+    ("server", "place"), [("letta", "change"), ("letta", "list"), ("chroma", "read"), ("chroma", "store")]
+)
+def test_a_server_that_sends_a_byte_now_and_then(scene: Scene, server: str, place: str, settings: Any) -> None:
+    """Each wait is short, all of them together would take minutes."""
+    faulty = getattr(scene, server)
+    memories = [scene.create() for _ in range(5)]
+    scene.at_peace()
+    busy(scene, memories)
+    patience, settings.STORE_TIMEOUT = settings.STORE_TIMEOUT, 0.5
+    began = time.monotonic()
+    with faulty.answering(at(*(LETTA if server == "letta" else CHROMA)[place], Answer(200, b" " * 1000, pause=0.2))):
+        run = scene.run()
+    settings.STORE_TIMEOUT = patience
+    assert time.monotonic() - began < 150  # of the 200 seconds of one such answer
+    assert run.status == "failed"
+    assert "in time" in run.errors[0]["error"]
+    scene.at_peace()
+
+
+# As the real server answers on a disk that is full (measured with a small one): it fails, though it has stored what it
+# was sent; then it fails; then it says nothing any more, to reads too, until it is started again.
+STORED = Answer(
+    500,
+    b'{"error":"InternalError","message":"Error in compaction: Failed to apply logs to the metadata segment"}',
+    done=True,
+)
+FULL = Answer(
+    500,
+    b'{"error":"InternalError","message":"Query error: Database error: error returned from database: '
+    b'(code: 13) database or disk is full"}',
+)
+SILENT = Answer(200, b" " * 1000, pause=0.3)
+
+
+def test_a_chroma_server_whose_disk_is_full(scene: Scene, settings: Any) -> None:
+    memories = [scene.create() for _ in range(6)]
+    scene.at_peace()
+    patience = settings.STORE_TIMEOUT
+    for answers in ([STORED], [FULL], [STORED, FULL], [STORED, FULL, SILENT], [FULL] * 2 + [STORED], [SILENT]):
+        memories = busy(scene, memories)
+        left = list(answers)
+
+        def rule(method: str, path: str, left: list[Answer] = left) -> Answer | None:
+            writes = path.endswith(("/upsert", "/update", "/delete"))
+            if not writes and left != [SILENT]:
+                return None
+            return left.pop(0) if len(left) > 1 else left[0]
+
+        settings.STORE_TIMEOUT = 1.0 if SILENT in answers else patience
+        with scene.chroma.answering(rule):
+            run = scene.run()
+        settings.STORE_TIMEOUT = patience
+        assert run.status == "failed"
+        told(run.errors, str(answers))
+        if answers == [FULL]:
+            assert any("disk is full" in error["error"] for error in run.errors)
+            assert len(scene.chroma.asked) < 12  # not each memory by itself, again and again
+        scene.at_peace()
+
+
+def test_a_chroma_server_that_is_down(
+    db: None, fresh_chroma_server: ChromaServer, collection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("syncjobs.run.time.sleep", lambda seconds: None)
+    with faithful_letta() as (url, _), Faulty(url) as letta, Faulty(fresh_chroma_server.url) as chroma:
+        scene = Scene(letta, chroma, collection)
+        memories = [scene.create() for _ in range(5)]
+        scene.at_peace()
+        local = scene.project.local_store
+        assert local
+        local.url = fresh_chroma_server.url  # itself: another address, whose records are known by their marks
+        local.save()
+        scene.at_peace()
+        busy(scene, memories)
+        fresh_chroma_server.stop()
+        run = scene.run()
+        assert [error["error"] for error in run.errors] == ["nothing listens at that address"]
+        fresh_chroma_server.start()
+        scene.at_peace()
