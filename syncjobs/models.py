@@ -34,7 +34,9 @@ class Connection(models.Model):
     stamped = models.PositiveBigIntegerField(default=0, help_text="The last stamp that was stored on the side.")
     looked_at = models.DateTimeField(null=True)
     look_seconds = models.FloatField(null=True)
+    look_cpu = models.FloatField(null=True, help_text="Seconds of this machine's processor that the last look took.")
     look_error = models.TextField(blank=True)
+    failures = models.PositiveIntegerField(default=0, help_text="Looks that failed since the last one that did not.")
     items = models.PositiveIntegerField(null=True, help_text="Items in scope at the last complete look.")
     problems = models.JSONField(default=list, help_text="Items that could not be read at the last look: [id, why].")
     agents = models.JSONField(default=dict, help_text="By block id the agents that have it: [{id, name}].")
@@ -255,6 +257,11 @@ class SyncRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.project}: {self.status}"
+
+    @property
+    def broke(self) -> bool:
+        """Whether it failed by an error in the hub, which says neither a side nor a memory."""
+        return self.status == RunStatus.FAILED and any(not (error["side"] or error["memory"]) for error in self.errors)
 
     @property
     def seconds(self) -> float | None:

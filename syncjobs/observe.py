@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -23,7 +23,7 @@ from syncjobs.sides import OpenSide, check_identity
 from syncjobs.stamps import is_older_copy
 
 T = TypeVar("T")
-LOOKED = ("looked_at", "look_seconds", "look_error")
+LOOKED = ("looked_at", "look_seconds", "look_cpu", "look_error", "failures")
 LONGEST_KIND, LONGEST_ID = 400, 500
 ALIVE = 5.0  # seconds of a look between two calls of `alive`
 
@@ -49,6 +49,7 @@ class Observation:
     remarks: dict[str, list[str]] = field(default_factory=dict)
     withheld: set[str] = field(default_factory=set)
     absent: dict[str, set[UUID]] = field(default_factory=dict)
+    prints: dict[str, str] = field(default_factory=dict)
 
     @property
     def by_name(self) -> dict[str, OpenSide]:
@@ -102,10 +103,31 @@ class Observation:
         return unreadable or (link.status != "out" and link.external_id in self.out.get(side.side, ()))
 
 
-def observe(project: Project, sides: list[OpenSide], alive: Callable[[], None] = lambda: None) -> Observation:
+def glance(
+    sides: list[OpenSide], prints: Mapping[str, str], alive: Callable[[], None] = lambda: None
+) -> dict[str, Look] | None:
+    """Look at all sides. prints: by side, of an earlier look; None if every side is as it was then."""
+    looks = _each(sides, lambda side: side.store.look(prints.get(side.side, "")), alive)
+    if len(looks) < len(sides) or not all(look.full for look in looks.values()):
+        return looks
+    for side in sides:
+        _note_time(side)
+        side.connection.save(update_fields=[*LOOKED])
+    return None
+
+
+def observe(
+    project: Project,
+    sides: list[OpenSide],
+    alive: Callable[[], None] = lambda: None,
+    looks: dict[str, Look] | None = None,
+    in_time: Callable[[], bool] = lambda: True,
+) -> Observation:
     """Read all sides at once, and put what they show to the project's memories.
 
-    alive: called every few seconds, from this thread, while a side takes its time.
+    alive: called every few seconds, from this thread, while a side takes its time. looks: of a `glance`, so that the
+    sides are not read twice. in_time: whether the hub is as it was before them: what it knows of an item must not be
+    newer than what is seen of it.
     """
     rows = [
         Row(pk, uuid, hash, archived is None and deleted is None, shared)
@@ -114,7 +136,10 @@ def observe(project: Project, sides: list[OpenSide], alive: Callable[[], None] =
         )
     ]
     links = {side.side: _links(side.connection.replicas.all()) for side in sides}
-    looks = _each(sides, lambda side: side.store.look(), alive)
+    if looks and in_time():
+        looks = _in_full(sides, looks, alive)
+    else:
+        looks = _each(sides, lambda side: side.store.look(), alive)
     matcher = Matcher(rows, links)
     found = Observation(sides, [])
     for side in sides:
@@ -128,6 +153,23 @@ def observe(project: Project, sides: list[OpenSide], alive: Callable[[], None] =
             found.absent[side.side] = _absent_by_mark(side, matcher.items.values())
     found.items, found.twins = list(matcher.items.values()), matcher.twins
     return found
+
+
+def _in_full(sides: list[OpenSide], looks: dict[str, Look], alive: Callable[[], None]) -> dict[str, Look]:
+    """Looks with their snapshots, those that only said that all is as it was too."""
+    before = {side.side: (side.connection.look_seconds, side.connection.look_cpu) for side in sides}
+
+    def read(side: OpenSide) -> Look:
+        look = looks[side.side]
+        return look.full() if look.full else look
+
+    looks = _each([side for side in sides if side.side in looks], read, alive)
+    for side in sides:
+        seconds, cpu = before[side.side]
+        if side.side in looks:
+            side.connection.look_seconds = (side.connection.look_seconds or 0.0) + (seconds or 0.0)
+            side.connection.look_cpu = (side.connection.look_cpu or 0.0) + (cpu or 0.0)
+    return looks
 
 
 def observe_one(memory: Memory, sides: list[OpenSide]) -> Observation:
@@ -189,12 +231,13 @@ def _each(
     """Run `call` for every side at the same time; what failed is missing and said in `side.error`. No database."""
     healthy = [side for side in sides if not side.error]
 
-    def timed(side: OpenSide) -> tuple[T | None, float, str]:
-        began = time.monotonic()
+    def timed(side: OpenSide) -> tuple[T | None, float, float, str]:
+        began, busy = time.monotonic(), time.thread_time()
         try:
-            return call(side), time.monotonic() - began, ""
-        except StoreError as error:
-            return None, time.monotonic() - began, str(error)
+            value, error = call(side), ""
+        except StoreError as failure:
+            value, error = None, str(failure)
+        return value, time.monotonic() - began, time.thread_time() - busy, error
 
     results = {}
     with ThreadPoolExecutor(max(1, len(healthy))) as pool:
@@ -202,11 +245,11 @@ def _each(
         while wait(coming, timeout=ALIVE).not_done:
             alive()
         for side, future in zip(healthy, coming, strict=True):
-            value, seconds, error = future.result()
+            value, seconds, cpu, error = future.result()
             side.error = error
             if value is not None:
                 results[side.side] = value
-                side.connection.look_seconds = seconds
+                side.connection.look_seconds, side.connection.look_cpu = seconds, cpu
     return results
 
 
@@ -245,6 +288,8 @@ def _take(
     linked = {link.external_id for link in links}
     unlinked = [snapshot for snapshot in readable if snapshot.id not in linked]
     claimed = _claimed(project, side, unlinked)
+    if look.print and not (missing or problems or claimed or look.problems):
+        found.prints[side.side] = look.print
     foreign = _foreign_uuids(project, unlinked)
     matcher.put(side.side, [s for s in readable if s.in_scope and s.id not in claimed], gone, foreign)
     _note_agents(side, look, missing)
@@ -340,7 +385,8 @@ def _foreign_uuids(project: Project, unlinked: list[Snapshot]) -> set[UUID]:
 
 def _note_failure(side: OpenSide) -> None:
     side.connection.look_error = side.error
-    side.connection.save(update_fields=["look_error"])
+    side.connection.failures += 1
+    side.connection.save(update_fields=["look_error", "failures"])
 
 
 def _note_agents(side: OpenSide, look: Look, missing: list[str]) -> None:
@@ -354,8 +400,15 @@ def _note_agents(side: OpenSide, look: Look, missing: list[str]) -> None:
 
 def _note_look(side: OpenSide, look: Look, problems: list[Snapshot]) -> None:
     connection = side.connection
-    connection.looked_at = timezone.now()
+    _note_time(side)
     connection.items = len(look.snapshots)
     connection.problems = [[snapshot.id, snapshot.problem] for snapshot in problems][:200]
-    connection.look_error = side.error or side.partial
     connection.save(update_fields=[*LOOKED, "items", "problems", "agents"])
+
+
+def _note_time(side: OpenSide) -> None:
+    """When this look was, and how it went; how long it took is noted where it is made."""
+    connection = side.connection
+    connection.looked_at = timezone.now()
+    connection.look_error = side.error or side.partial
+    connection.failures = connection.failures + 1 if connection.look_error else 0

@@ -16,13 +16,13 @@ from blocks.models import Memory, SyncState
 from blocks.stores.base import StoreError
 from memoryhub.models import Project
 from memoryhub.secrets import UnreadableSecret
-from syncjobs import leases
+from syncjobs import leases, unchanged
 from syncjobs.apply import Batch
 from syncjobs.digest import write_digest
 from syncjobs.foresee import SHOWN_STEPS, chunked, foresee
 from syncjobs.match import Item
 from syncjobs.models import Intent, RunStatus, SyncRun
-from syncjobs.observe import Observation, observe, observe_one
+from syncjobs.observe import Observation, glance, observe, observe_one
 from syncjobs.purge import finish_of
 from syncjobs.recover import recover
 from syncjobs.sides import OpenSide, look_up_sides
@@ -123,7 +123,10 @@ class _Runner:
             self._finish()
 
     def _work(self) -> None:
-        observation = self._look()
+        hub = self._look_up()
+        observation = self._observe(hub)
+        if observation is None:
+            return
         busy = [item for item in observation.items if not observation.idle(item)]
         live = {item.row.id for item in observation.items if item.row and item.row.live}
         self._report_sides(observation)
@@ -143,15 +146,37 @@ class _Runner:
         self._idle_states(observation)
         self._count_items(observation)
         self.tally.counters["unchanged"] = len(live - self.tally.touched)
+        quiet = not (busy or observation.twins or self.tally.errors or self.tally.touched)
+        if quiet and hub and len(observation.prints) == len(self.sides):
+            unchanged.remember(self.project, hub, observation.prints)
 
-    def _look(self) -> Observation:
+    def _look_up(self) -> str:
+        """Open the sides and settle what is unclear there; what of the hub decides what this run does."""
         self.sides = look_up_sides(self.project)
         open_intents = Intent.objects.filter(connection__in=[side.connection for side in self.sides], outcome="")
         pending = {leases.of_memory(pk): pk for pk in open_intents.values_list("memory_id", flat=True)}
         if pending:
             with leases.held(pending, self.holder) as got:
                 recover(self.sides, [pending[name] for name in got])
-        return observe(self.project, self.sides, lambda: leases.renew(self.holder))
+        return unchanged.fingerprint(self.project, self.sides)
+
+    def _observe(self, hub: str) -> Observation | None:
+        """What both sides hold; None if nothing is different from when a look found nothing to do."""
+        prints = unchanged.prints_if_quiet(self.project, hub) if self.sync_run.trigger == "watch" else None
+        looks = glance(self.sides, prints, self._alive) if prints else None
+        if prints and looks is None:
+            return None
+        unchanged.forget(self.project)
+        return observe(
+            self.project,
+            self.sides,
+            self._alive,
+            looks,
+            in_time=lambda: unchanged.fingerprint(self.project, self.sides) == hub,
+        )
+
+    def _alive(self) -> None:
+        leases.renew(self.holder)
 
     def _report_sides(self, observation: Observation) -> None:
         for side in observation.sides:
@@ -236,11 +261,21 @@ class _Runner:
         run = self.sync_run
         run.counters, run.errors = self.tally.counters, self.tally.errors[:500]
         run.steps, run.finished_at, run.phase = self.tally.steps[:SHOWN_STEPS], timezone.now(), ""
-        if run.trigger == "watch" and run.status == RunStatus.DONE and not self.tally.touched and not self.tally.steps:
-            run.delete()  # a look that found nothing, every few seconds, is not history
-            return
+        if run.trigger == "watch" and not self.tally.touched and not self.tally.steps:
+            if run.status == RunStatus.DONE:
+                run.delete()  # a look that found nothing, every few seconds, is not history
+                return
+            self._replace_the_same()
         columns = ["status", "counters", "errors", "steps", "removals", "finished_at", "phase", "done", "total"]
         run.save(update_fields=columns)
+
+    def _replace_the_same(self) -> None:
+        """Of looks that fail for the same reason, every few seconds, the last one is history enough."""
+        run = self.sync_run
+        before = self.project.runs.exclude(pk=run.pk).filter(finished_at__isnull=False, trigger="watch").first()
+        shown = (run.status, run.errors, [])
+        if not run.broke and before and (before.status, before.errors, before.steps) == shown:
+            before.delete()
 
 
 OVERTAKEN = (

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from django.conf import settings
 from django.core.management import call_command
@@ -16,6 +17,7 @@ from django_tasks_db.models import DBTaskResult
 from blocks.actions import purge_deleted
 from blocks.models import Memory
 from blocks.retention import sweep, thin
+from blocks.standing import places_of
 from memoryhub.models import Project, SyncMode
 from syncjobs import leases
 from syncjobs.models import Connection, Replica, RunStatus, SyncRun
@@ -23,8 +25,8 @@ from syncjobs.purge import clean_again, finish, prune_intents, shown_elsewhere
 from syncjobs.tasks import enqueue_run, has_sides, push, sync
 
 logger = logging.getLogger(__name__)
-SHORTEST, LONGEST = 5.0, 300.0  # seconds between two looks of a project that is synced continuously
-COST = 10  # a look may take a tenth of the time between two
+SHORTEST, LONGEST = 4.0, 300.0  # seconds between two looks of a project that is synced continuously
+SERVERS_COST, OWN_COST = 3, 10  # so many times as long as the sides take for a look, and as our processor does
 PATIENCE = timedelta(seconds=15)  # how long an edit may wait before it is queued again
 HELD = 3.0  # seconds between two tries of what waits for an agent
 KEEP_RUNS = timedelta(days=30)
@@ -87,7 +89,7 @@ class Watch:
         latest = project.runs.first()
         if latest and latest.status in (RunStatus.QUEUED, RunStatus.RUNNING):
             return
-        if self._seconds_since_look(project, latest) >= interval(project, latest):
+        if self._seconds_since_look(project, latest) >= interval(project):
             enqueue_run(project, trigger="watch")
 
     @staticmethod
@@ -155,17 +157,19 @@ def _old(moment: datetime, seconds: float) -> bool:
     return moment < timezone.now() - timedelta(seconds=seconds)
 
 
-def interval(project: Project, latest: SyncRun | None) -> float:
+def interval(project: Project) -> float:
     """Seconds between two looks: as set; or as short as the cost of a look allows, longer while it fails."""
     if project.sync_mode == SyncMode.EVERY:
         return project.sync_minutes * 60.0
-    cost = sum(c.look_seconds or 0.0 for c in Connection.objects.filter(project=project))
-    pause = max(SHORTEST, COST * cost)
-    if latest and latest.status in (RunStatus.FAILED, RunStatus.BRAKED):
-        failures = 0
-        for status in project.runs.values_list("status", flat=True)[:7]:
-            if status not in (RunStatus.FAILED, RunStatus.BRAKED):
-                break
-            failures += 1
-        pause *= 2**failures
-    return min(pause, LONGEST)
+    sides = [place.connection for place in places_of(project).values() if place.kind == "server" and place.connection]
+    slowest = max((side.look_seconds or 0.0 for side in sides), default=0.0)
+    own = sum(side.look_cpu or 0.0 for side in sides)
+    failures = max([_failures(project), *(side.failures for side in sides)])
+    pause = max(SHORTEST, SERVERS_COST * slowest, OWN_COST * own)
+    return float(min(pause * 2 ** min(failures, 10), LONGEST))
+
+
+def _failures(project: Project) -> int:
+    """How many runs in a row stopped for a reason of their own: at the brake, by an error in the hub."""
+    ended = project.runs.filter(finished_at__isnull=False).defer("steps", "removals")[:7]
+    return len(list(takewhile(lambda run: run.broke or run.status == RunStatus.BRAKED, ended)))

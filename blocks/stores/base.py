@@ -7,7 +7,7 @@ and in what batches, is the store's to know.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -62,12 +62,16 @@ class Look:
     """All items in scope. `complete` False: some could not be listed, so nothing follows from absence.
 
     agents: by item id the agents that have it attached, each with `id` and `name` (None: could not be listed).
+    print: says all that was read, and the digest block; '' where it cannot. full: of a look that only says that all is
+    as it was (`Store.look`), so that it has no snapshots: the look with them.
     """
 
     snapshots: list[Snapshot]
     complete: bool = True
     problems: list[str] = field(default_factory=list)
     agents: dict[str, list[dict[str, str]]] | None = None
+    print: str = ""
+    full: Callable[[], Look] | None = None
 
 
 @dataclass(frozen=True)
@@ -148,8 +152,11 @@ class Store(Protocol):
     def write_stamp(self, key: str, number: int) -> None:
         """Store a number beside the items, where nobody takes it for one."""
 
-    def look(self) -> Look:
-        """Every item in scope, read in full."""
+    def look(self, known: str = "") -> Look:
+        """Every item in scope, read in full.
+
+        known: `Look.print` of an earlier look; where all is as it was then, only that is said, which costs much less.
+        """
 
     def get(self, ids: Sequence[str]) -> dict[str, Snapshot | None]:
         """Items by id, whether or not in scope; None is the proof that an id does not exist."""

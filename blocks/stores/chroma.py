@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from blocks.state import FIELDS, unstorable
 from blocks.stores.base import Look, Outcome, Probe, Snapshot, StoreError, Write
 from blocks.stores.chroma_http import CLOUD, AnswerError, connect, errors, place
-from blocks.stores.chroma_records import CHUNK_ID, Document, document_id, documents, snapshot_of
+from blocks.stores.chroma_records import Document, document_id, documents, presumed, snapshot_of
 from blocks.stores.chroma_rows import CLOUD_QUOTA, Row, Rows, Where, batched
 from blocks.stores.chroma_write import Writer
 from blocks.stores.embeddings import embed
+from blocks.stores.prints import Kept, Print
 
 if TYPE_CHECKING:
     from chromadb.api import ServerAPI
@@ -174,18 +176,28 @@ class ChromaStore:
 
     # --- reading
 
-    def look(self) -> Look:
+    def look(self, known: str = "") -> Look:
         rows = self._find_rows()
         if rows is None:
             return Look([])
-        snapshots, problems = [], []
-        for document in documents(rows.matching(self._scope())).values():
-            reason = unstorable(document.id)
-            if reason:
-                problems.append(f"the document {document.id!r} is left alone: its id {reason}")
+        shown, pages, read = Print(), Kept[Row](), Reading(rows, self._documents)
+        for page in rows.pages(self._scope(), presumed):
+            shown.add([[row.id, row.text, row.meta] for row in page])
+            if known:
+                pages.add(page)
             else:
-                snapshots.append(snapshot_of(document))
-        return Look(snapshots, problems=problems)
+                read.take(page)
+        if not known:
+            return read.look(str(shown))
+        look = partial(self._again, pages, read, str(shown))
+        return Look([], print=str(shown), full=look) if str(shown) == known else look()
+
+    def _again(self, pages: Kept[Row], read: Reading, shown: str) -> Look:
+        """A look at what was kept of one; anew where that was too much to keep."""
+        if pages.dropped:
+            return self.look()
+        read.take(pages.items)
+        return read.look(shown)
 
     def _scope(self) -> Where | None:
         if not self.everything:
@@ -211,8 +223,7 @@ class ChromaStore:
             found |= documents(rows.matching({"document_id": {"$in": some}}))
         missing = set(ids) - found.keys() if prove else set()
         if missing:
-            named = ((id, CHUNK_ID.fullmatch(id)) for id in rows.ids())
-            unsaid = [id for id, match in named if (match[1] if match else id) in missing or id in missing]
+            unsaid = [id for id in rows.ids() if presumed(id) in missing or id in missing]
             found |= {id: document for id, document in documents(rows.of(unsaid)).items() if id in missing}
         return found
 
@@ -308,6 +319,32 @@ class ChromaStore:
 
     def agent_turn(self, id: str, begun_by: datetime, going_on_at: datetime) -> str:
         return ""
+
+
+class Reading:
+    """Rows on their way to be snapshots, page by page: those of a large collection are not held all at once."""
+
+    def __init__(self, rows: Rows, read: Callable[[Rows, list[str], bool], dict[str, Document]]) -> None:
+        self.rows, self.read = rows, read
+        self.snapshots: dict[str, Snapshot] = {}
+        self.scattered: set[str] = set()  # documents with rows on more than one page
+
+    def take(self, page: list[Row]) -> None:
+        for id, document in documents(page).items():
+            if id in self.snapshots:
+                self.scattered.add(id)
+            self.snapshots[id] = snapshot_of(document)
+
+    def look(self, shown: str) -> Look:
+        """All that was taken. shown: its print."""
+        if self.scattered:
+            again = self.read(self.rows, sorted(self.scattered), True)
+            self.snapshots |= {id: snapshot_of(document) for id, document in again.items()}
+        problems = [
+            f"the document {id!r} is left alone: its id {reason}" for id in self.snapshots if (reason := unstorable(id))
+        ]
+        found = [snapshot for id, snapshot in self.snapshots.items() if not unstorable(id)]
+        return Look(found, problems=problems, print=shown)
 
 
 HELP = {

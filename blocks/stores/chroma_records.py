@@ -80,10 +80,13 @@ def documents(rows: Iterable[Row]) -> dict[str, Document]:
 def document_id(row: Row) -> str:
     """The document a row belongs to: as it says, else by its id, else it is one by itself."""
     said = row.meta.get("document_id")
-    if isinstance(said, str) and said:
-        return said
-    match = CHUNK_ID.fullmatch(row.id)
-    return match[1] if match else row.id
+    return said if isinstance(said, str) and said else presumed(row.id)
+
+
+def presumed(id: str) -> str:
+    """The document of a row by the row's id alone."""
+    match = CHUNK_ID.fullmatch(id)
+    return match[1] if match else id
 
 
 def chunk_index(row: Row) -> int | None:
@@ -172,7 +175,6 @@ def snapshot_of(document: Document, in_scope: bool = True) -> Snapshot:
         problem=problem,
         chunks=len(document.rows),
         strays=strays_of(document) if problem and document.own else (),
-        raw=document,
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 from uuid import UUID
 
 from blocks.state import FIELDS
@@ -16,7 +17,9 @@ from blocks.stores.letta_blocks import MEMORY, Scope, is_private, read_block, ta
 from blocks.stores.letta_calls import THREADS, CallError, Calls, block_path
 from blocks.stores.letta_list import Listing
 from blocks.stores.letta_writes import Writer, in_threads
+from blocks.stores.prints import Kept, Print
 
+Attached = dict[str, list[dict[str, str]]] | None
 UUIDS_A_CALL = 100  # about 6 kB of address; 8 kB is the usual limit on the way
 
 
@@ -59,18 +62,47 @@ class LettaStore:
     def write_stamp(self, key: str, number: int) -> None:
         letta_server.write_stamp(self._calls, self._marker, key, number)
 
-    def look(self) -> Look:
+    def look(self, known: str = "") -> Look:
         tags = self.scope.server_tags()
         listing = Listing(self._calls, {"tags": tags} if tags else {})
-        with ThreadPoolExecutor(1) as pool:  # while the blocks come, since it takes a call more
-            agents = pool.submit(self._attached)
-            read = [read_block(block, self.scope) for page in listing.pages() for block in page]
-        found = [snapshot for snapshot in read if snapshot.in_scope and snapshot.id]
-        strange = [snapshot.problem for snapshot in read if not snapshot.id]
-        problems = strange + ([listing.problem] if listing.problem else [])
-        return Look(found, complete=not problems, problems=problems, agents=agents.result())
+        seen, pages, read = Print(), Kept[Any](), list[Snapshot]()
+        with ThreadPoolExecutor(1) as pool:  # while the blocks come, since it takes two calls more
+            agents, digest = pool.submit(self._attached), pool.submit(self._digest)
+            for page in listing.pages():
+                seen.add(page)
+                if known:
+                    pages.add(page)
+                else:
+                    read += self._read(page)
+        seen.add([agents.result(), digest.result()])
+        print = "" if listing.problem else str(seen)
+        if not known:
+            return self._look(read, listing.problem, agents.result(), print)
+        look = partial(self._again, pages, listing.problem, agents.result(), print)
+        return Look([], agents=agents.result(), print=print, full=look) if print == known else look()
 
-    def _attached(self) -> dict[str, list[dict[str, str]]] | None:
+    def _again(self, pages: Kept[Any], problem: str, agents: Attached, print: str) -> Look:
+        """A look at what was kept of one; anew where that was too much to keep."""
+        return self.look() if pages.dropped else self._look(self._read(pages.items), problem, agents, print)
+
+    def _read(self, blocks: Iterable[Any]) -> list[Snapshot]:
+        read = (read_block(block, self.scope) for block in blocks)
+        return [snapshot for snapshot in read if snapshot.in_scope or not snapshot.id]
+
+    @staticmethod
+    def _look(read: list[Snapshot], problem: str, agents: Attached, print: str) -> Look:
+        found = [snapshot for snapshot in read if snapshot.in_scope and snapshot.id]
+        problems = [snapshot.problem for snapshot in read if not snapshot.id] + ([problem] if problem else [])
+        return Look(found, complete=not problems, problems=problems, agents=agents, print=print)
+
+    def _digest(self) -> list[Any]:
+        """The project's digest block, as far as it concerns a run; its text and its limit."""
+        try:
+            return list(self.read_digest(self.slug))
+        except StoreError:
+            return []
+
+    def _attached(self) -> Attached:
         """Who sees which block; a look does without where that cannot be listed."""
         try:
             return letta_agents.attached(self._calls)
@@ -120,7 +152,7 @@ class LettaStore:
         return in_threads(writes, Writer(self._calls, self.scope).run)
 
     def others(self) -> list[Snapshot]:
-        read = (read_block(block, self.scope) for block in Listing(self._calls, {}).all())
+        read = (read_block(block, self.scope, raw=True) for block in Listing(self._calls, {}).all())
         return [
             snapshot
             for snapshot in read

@@ -86,10 +86,10 @@ def uuid_of(block: Mapping[str, Any], tags: Sequence[str]) -> UUID | None:
     return None
 
 
-def read_block(block: Any, scope: Scope) -> Snapshot:
-    """A block as a snapshot; one that cannot be understood says so in `problem`."""
+def read_block(block: Any, scope: Scope, *, raw: bool = False) -> Snapshot:
+    """A block as a snapshot (raw: with the block as it came); one that cannot be understood says so in `problem`."""
     if not isinstance(block, dict) or not isinstance(block.get("id"), str):
-        return Snapshot(id="", state={}, problem="The server lists something that is no block.", raw=block)
+        return Snapshot(id="", state={}, problem="The server lists something that is no block.")
     tags = tags_of(block)
     problem = misshapen(block)
     state = {} if problem else read_state(block, tags)
@@ -102,7 +102,7 @@ def read_block(block: Any, scope: Scope) -> Snapshot:
         in_scope=scope.holds(block),
         keep={} if problem else read_keep(block, tags),
         problem=problem,
-        raw=block,
+        raw=block if raw else None,
     )
 
 

@@ -16,7 +16,7 @@ from memoryhub.http import Request, respond
 from memoryhub.models import Project, Role
 from memoryhub.secrets import UnreadableSecret
 from memoryhub.views import tabs
-from syncjobs import connect, sides
+from syncjobs import connect, overview, sides
 from syncjobs.models import Connection, Side
 from syncjobs.tasks import enqueue_run
 
@@ -33,6 +33,7 @@ def connections(request: Request, slug: str) -> HttpResponse:
         "project": project,
         "form": form,
         "places": places_of(project),
+        "rhythm": overview.rhythm(project),
         **tabs(request, project, "connections"),
     }
     return respond(request, "syncjobs/connections.html", context, status=422 if form.errors else 200)

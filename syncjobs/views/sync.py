@@ -42,6 +42,8 @@ def _page(request: Request, project: Project) -> dict[str, Any]:
         "progress": overview.Progress(latest) if latest else None,
         "may_edit": may_write(project),
         "cron": cron_line(project),
+        "rhythm": overview.rhythm(project),
+        "look_cost": overview.cost_of_looks(project),
         "watching": overview.watch_runs(),
         **_past(request, project),
     }

@@ -11,6 +11,7 @@ from blocks.models import Memory
 from memoryhub.models import SyncMode
 from syncjobs import leases
 from syncjobs.models import Lease, RunStatus, SyncRun
+from syncjobs.run import start
 from syncjobs.tasks import enqueue_run, push, sync
 from syncjobs.watch import Watch, interval
 
@@ -125,16 +126,78 @@ def test_long_deleted_memories_are_purged_and_others_not(world):
     assert list(Memory.objects.all()) == [recent]
 
 
-def test_the_pause_grows_with_the_cost_of_a_look_and_with_failures(world):
+@pytest.fixture
+def continuous(world):
     world.project.sync_mode = SyncMode.CONTINUOUS
-    world.synced()
-    world.project.connections.update(look_seconds=0.01)
-    assert interval(world.project, None) == 5
-    world.project.connections.update(look_seconds=1.0)
-    assert interval(world.project, None) == 20
-    for _ in range(3):
-        latest = SyncRun.objects.create(project=world.project, trigger="watch", status=RunStatus.FAILED)
-    assert interval(world.project, latest) == 160
+    world.project.save()
+    return world.synced()
+
+
+def test_the_pause_grows_with_the_cost_of_a_look(continuous):
+    connections = continuous.project.connections
+    connections.update(look_seconds=0.01, look_cpu=0.01)
+    assert interval(continuous.project) == 4
+    connections.filter(side="letta").update(look_seconds=2.0)
+    assert interval(continuous.project) == 6
+    connections.filter(side="local").update(look_cpu=1.5)
+    assert interval(continuous.project) == pytest.approx(15.1)
+    connections.update(look_seconds=1000.0)
+    assert interval(continuous.project) == 300
+
+
+def test_a_connection_of_the_past_costs_nothing(continuous):
+    continuous.project.connections.create(side="letta", address="http://old:8283", look_seconds=100.0, failures=5)
+    continuous.project.connections.exclude(address="http://old:8283").update(look_seconds=0.01, look_cpu=0.01)
+    assert interval(continuous.project) == 4
+
+
+def look(world):
+    """One look of continuous sync; what became of its run, None where it left none."""
+    run = SyncRun.objects.create(project=world.project, trigger="watch")
+    start(run)
+    return SyncRun.objects.filter(pk=run.pk).first()
+
+
+def test_the_pause_doubles_while_a_side_is_down(continuous):
+    continuous.letta.down = True
+    pauses = []
+    for _ in range(8):
+        look(continuous)
+        pauses.append(interval(continuous.project))
+    assert pauses == [8, 16, 32, 64, 128, 256, 300, 300]
+    continuous.letta.down = False
+    look(continuous)
+    assert interval(continuous.project) == 4
+
+
+def test_a_side_that_is_down_leaves_one_failed_run(continuous):
+    continuous.letta.down = True
+    first, last = look(continuous), look(continuous)
+    assert last.status == RunStatus.FAILED
+    assert list(SyncRun.objects.filter(trigger="watch")) == [last]
+    assert first.errors == last.errors
+
+
+def test_an_item_that_cannot_be_read_does_not_slow_the_others_down(continuous):
+    continuous.letta.put("a text", slug="planner").problem = "cannot be understood"
+    assert look(continuous).status == RunStatus.FAILED
+    assert interval(continuous.project) == 4
+
+
+def test_the_pause_doubles_while_runs_stop_at_the_brake_or_break(continuous):
+    for _ in range(2):
+        SyncRun.objects.create(
+            project=continuous.project, trigger="watch", status=RunStatus.BRAKED, finished_at=timezone.now()
+        )
+    assert interval(continuous.project) == 16
+    SyncRun.objects.create(
+        project=continuous.project,
+        trigger="watch",
+        status=RunStatus.FAILED,
+        finished_at=timezone.now(),
+        errors=[{"memory": "", "title": "", "side": "", "error": "stopped by ValueError"}],
+    )
+    assert interval(continuous.project) == 32
 
 
 def test_a_busy_push_comes_back_to_the_queue(world):
