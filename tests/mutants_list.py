@@ -48,6 +48,7 @@ MUTANTS = (
         "syncjobs/recover.py",
         "            seen = seen or _made(intent, by_mark.get(intent.memory.uuid, []))\n",
         "            pass\n",
+        quick=False,
     ),
     one(
         "an answer that got lost counts as a success",
@@ -70,6 +71,7 @@ MUTANTS = (
         "syncjobs/observe.py",
         "        return set(), set(missing), set(), []\n",
         "        return set(missing), set(), set(), []\n",
+        quick=False,
     ),
     one(
         "the brake is off",
@@ -82,6 +84,7 @@ MUTANTS = (
         "syncjobs/observe.py",
         "        why = snapshot.problem or unfit(snapshot)\n",
         "        why = unfit(snapshot)\n",
+        quick=False,
     ),
     # --- compare
     one(
@@ -100,12 +103,14 @@ MUTANTS = (
         """            self._landed(work, side, outcome)
         elif op == "delete":
 """,
+        quick=False,
     ),
     one(
         "planned on what was seen before somebody else wrote",
         "syncjobs/planning.py",
         "        if now != {side: link.version for side, link in item.links.items()}:\n",
         "        if False:\n",
+        quick=False,
     ),
     # --- both changed
     one(
@@ -132,6 +137,7 @@ MUTANTS = (
         "syncjobs/plan.py",
         "        elif view.base is not None and _same(view.base, result.state) and not result.clashes:\n",
         "        elif view.base is not None:\n",
+        quick=False,
     ),
     one(
         "the side's own text is not kept when it is merged",
@@ -151,6 +157,7 @@ MUTANTS = (
         "syncjobs/conflicts.py",
         "    theirs = _into_history(conflict, memory)\n",
         "    theirs = ours\n",
+        quick=False,
     ),
     one(
         "a conflict that is over takes its text along",
@@ -178,6 +185,7 @@ MUTANTS = (
         "syncjobs/agents.py",
         "(replica.seen_hash == seen.hash and times <= PUSHES)",
         "False",
+        quick=False,
     ),
     one(
         "no stale check: only of the text that is nearest",

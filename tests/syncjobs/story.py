@@ -42,6 +42,7 @@ BLINDNESS = {
 blindness = st.sampled_from(["", "", "", "", "unlisted", *BLINDNESS])
 MEDDLING: tuple[str, ...] = ("", "", "side_before", "side_before", "side_within", "hub_before", "hub_within")
 meddling = st.sampled_from([*MEDDLING, "archive_within", "push", "agent_before", "removed_before"])
+OVERTAKING = ["side_before", "side_before", "side_within", "removed_before", "agent_before", "hub_within", "push"]
 reasons = st.sampled_from(["", "edit", "edit", "edit_there", "archive"])  # so that there is something to write
 
 
@@ -274,6 +275,15 @@ class Story(Stage, RuleBasedStateMachine):
             self.go(lambda: self.world.run(allow_deletions=True))
 
     sync_once_more = sync  # twice as likely
+
+    @rule(side=sides, number=pick, line=line, how=st.sampled_from(OVERTAKING))
+    def sync_while_others_write(self, side: str, number: int, line: int, how: str) -> None:
+        """A write that somebody else's comes between."""
+        memory = self.memory(number, archived_at=None, deleted_at=None)
+        if memory:
+            self.edit_here(memory, line)
+            self._meddle(self.servers[side], how)
+            self.go(lambda: self.world.run(allow_deletions=True))
 
     def _give(self, reason: str, side: str, number: int) -> None:
         memory, thing = self.memory(number, archived_at=None, deleted_at=None), self.thing(side, number)
