@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -30,6 +31,9 @@ wsgi: Any = wsgi_application
 pages = WSGIMiddleware(wsgi, workers=settings.WEB_THREADS)
 streams = get_asgi_application()
 
+from blocks.api import mcp  # noqa: E402 - it needs the apps
+from blocks.stores.embeddings import embed  # noqa: E402
+
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
     """An ASGI application."""
@@ -37,6 +41,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         await _lifespan(receive, send)
     elif LIVE.match(scope["path"]):
         await streams(scope, receive, send)
+    elif scope["path"].rstrip("/") == mcp.PATH:
+        await mcp.endpoint(scope, receive, send)
     else:
         await pages(_for_wsgi(scope), _whole(receive), send)
 
@@ -60,8 +66,9 @@ def _whole(receive: Receive) -> Receive:
 
 
 async def _lifespan(receive: Any, send: Any) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
+    await receive()
+    async with mcp.running():
+        threading.Thread(target=embed, args=(["warm"],), daemon=True).start()  # else the first search waits for it
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+    await send({"type": "lifespan.shutdown.complete"})

@@ -61,6 +61,13 @@ class Served:
                 answer += part
             return answer
 
+    def manage(self, *arguments: str) -> str:
+        """What a command prints."""
+        command = [sys.executable, "manage.py", *arguments]
+        return subprocess.run(
+            command, cwd=BASE_DIR, env=self.environment, check=True, text=True, stdout=subprocess.PIPE
+        ).stdout
+
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(30)

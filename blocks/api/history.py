@@ -62,10 +62,11 @@ def changed(request: HttpRequest, query: Query[ChangesQuery]) -> dict[str, Any]:
     project = caller(request).project
     no_others(request, ChangesQuery)
     found = changes.since(project, int(query.since) if query.since else None, query.limit)
-    return {"items": [_item(row) for row in found.items], "next": str(found.next), "more": found.more}
+    return {"items": [item(row) for row in found.items], "next": str(found.next), "more": found.more}
 
 
-def _item(row: dict[str, Any]) -> dict[str, Any]:
+def item(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of `blocks.changes` as it is told."""
     fields = row["fields"]
     return {
         "uuid": str(row["memory__uuid"]),

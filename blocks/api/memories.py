@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from django.urls import reverse
 from ninja import Path, Query, Router, Status
 
 from blocks.api import writing
-from blocks.api.etags import etag_of, unchanged
+from blocks.api.etags import etag_of, outdated, unchanged
 from blocks.api.paging import Place, page
 from blocks.api.queries import ListQuery, moment_of, narrowed
 from blocks.api.schemas import (
@@ -142,7 +143,7 @@ def change(request: HttpRequest, response: HttpResponse, uuid: Path[UuidOut], ch
     memory = find(who.project, uuid)
     no_others(request)
     try:
-        memory = writing.change(request, who, memory.pk, changes)
+        memory = writing.change(partial(outdated, request), who, memory.pk, changes)
     except writing.Newer as newer:
         return _newer(request, newer)
     memory.project = who.project
@@ -164,7 +165,7 @@ def archive(request: HttpRequest, response: HttpResponse, uuid: Path[UuidOut]) -
     memory = find(who.project, uuid)
     no_others(request)
     try:
-        memory = writing.archive(request, who, memory.pk)
+        memory = writing.archive(partial(outdated, request), who, memory.pk)
     except writing.Newer as newer:
         return _newer(request, newer)
     response["ETag"] = etag_of(memory)

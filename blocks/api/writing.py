@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError, transaction
-from django.http import HttpRequest
 from ninja.errors import HttpError
 
 from blocks import actions
-from blocks.api.etags import outdated
 from blocks.api.queries import moment_of
 from blocks.api.schemas import MemoryChanges, NewMemory
 from blocks.models import Memory
@@ -22,6 +20,7 @@ from memoryhub.api import Unprocessable
 from memoryhub.models import Project
 from memoryhub.tokens import Caller
 
+Another = Callable[[Memory], bool]  # whether the caller meant another revision than a memory's present one
 TITLE = 60  # characters of a first line that become a title
 
 
@@ -75,12 +74,12 @@ def _repeated(project: Project, uuid: UUID) -> Memory | None:
     return known
 
 
-def change(request: HttpRequest, who: Caller, pk: int, wanted: MemoryChanges) -> Memory:
+def change(another: Another, who: Caller, pk: int, wanted: MemoryChanges) -> Memory:
     """Apply what is wanted to the memory as it is by then. Raises `Newer` where another revision was meant."""
     given = wanted.model_dump(exclude_unset=True)
     shared, added = given.pop("shared", None), given.pop("append", "")
     with transaction.atomic():
-        memory = _locked(request, who, pk)
+        memory = _locked(another, who, pk)
         if memory.archived_at:
             raise HttpError(409, "This memory is archived. People restore it in the hub; then it can be changed.")
         if added:
@@ -89,10 +88,10 @@ def change(request: HttpRequest, who: Caller, pk: int, wanted: MemoryChanges) ->
         return _as_stored(actions.edit(memory, state, agent=who.name, based_on=memory.number, shared=shared))
 
 
-def archive(request: HttpRequest, who: Caller, pk: int) -> Memory:
+def archive(another: Another, who: Caller, pk: int) -> Memory:
     """Take it out of use; one that is out of use already stays as it is."""
     with transaction.atomic():
-        memory = _locked(request, who, pk)
+        memory = _locked(another, who, pk)
         actions.archive([memory], agent=who.name)
         return Memory.objects.select_related("project").get(pk=pk)
 
@@ -108,13 +107,13 @@ def appended(text: str, added: str) -> str:
     return text + ("" if not text or text.endswith("\n") else "\n") + added
 
 
-def _locked(request: HttpRequest, who: Caller, pk: int) -> Memory:
+def _locked(another: Another, who: Caller, pk: int) -> Memory:
     """The memory, which nobody else changes until the transaction ends, if the caller may change it."""
     memory = Memory.objects.select_for_update().get(pk=pk)
     memory.project = who.project
     if memory.read_only:
         raise PermissionDenied("This memory is read-only for agents. People can change it in the hub.")
-    if outdated(request, memory):
+    if another(memory):
         raise Newer(memory)
     return memory
 

@@ -13,7 +13,7 @@ from memoryhub.settings import BASE_DIR
 
 APPS = ("memoryhub", "blocks", "syncjobs")  # each may import those before it
 # Where the apps come together, and what speaks to people of the whole product.
-EXCEPTED = {"memoryhub/urls.py"}
+EXCEPTED = {"memoryhub/urls.py", "memoryhub/asgi.py"}
 SETTINGS = {"memoryhub/settings.py", "memoryhub/environment.py"}
 # A process is started with the PATH of this one; and a command that was told the name of a variable.
 OTHERS = {"memoryhub/management/commands/start.py", "syncjobs/management/commands/setup_project.py"}

@@ -1,0 +1,209 @@
+"""The MCP endpoint, as the SDK's own client sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import httpx2
+import pytest
+from mcp import Client, MCPError
+from mcp.client.streamable_http import streamable_http_client
+
+from tests.test_serve import Served
+
+pytestmark = pytest.mark.start
+NOWHERE = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A hub with two projects."""
+    served = Served(tmp_path_factory.mktemp("mcp"))
+    try:
+        for slug in ("planner", "other"):
+            served.manage("setup_project", slug)
+        served.wait()
+        yield served
+    finally:
+        served.stop()
+
+
+def token(hub: Served, *arguments: str) -> str:
+    return str(json.loads(hub.manage("create_token", *arguments, "--json"))["token"])
+
+
+@pytest.fixture(scope="module")
+def claude(hub: Served) -> str:
+    return token(hub, "planner", "Claude")
+
+
+def talk(hub: Served, plain: str, talking: Callable[[Client], Awaitable[Any]], mode: Any = "auto") -> Any:
+    """What an agent with this token gets from a conversation with the hub."""
+
+    async def connect() -> Any:
+        headers = {"Authorization": f"Bearer {plain}"}
+        async with httpx2.AsyncClient(headers=headers, trust_env=False, timeout=60) as http:
+            transport = streamable_http_client(f"http://localhost:{hub.port}/mcp", http_client=http)
+            async with Client(transport, mode=mode) as client:
+                return await talking(client)
+
+    return asyncio.run(connect())
+
+
+def call(hub: Served, plain: str, tool: str, **arguments: Any) -> dict[str, Any]:
+    """The structured answer of one tool; its error as {"error": text}."""
+
+    async def talking(client: Client) -> dict[str, Any]:
+        result: Any = await client.call_tool(tool, arguments)
+        if result.is_error:
+            return {"error": result.content[0].text}
+        said: dict[str, Any] = result.structured_content
+        return said
+
+    answer: dict[str, Any] = talk(hub, plain, talking)
+    return answer
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_what_there_is(hub: Served, claude: str, mode: str) -> None:
+    async def talking(client: Client) -> Any:
+        tools = (await client.list_tools()).tools
+        return {tool.name: bool(tool.annotations and tool.annotations.read_only_hint) for tool in tools}
+
+    assert talk(hub, claude, talking, mode) == {
+        "search": True,
+        "read": True,
+        "remember": False,
+        "log_error": False,
+        "update": False,
+        "list_changes": True,
+    }
+
+
+def test_what_one_agent_logs_another_finds(hub: Served, claude: str) -> None:
+    error = "E4711: the lock file is stale"
+    made = call(hub, claude, "log_error", error=error, source="deploy.sh", fix="delete it", tags=["deploy"])
+    assert (made["kind"], made["author"], made["title"]) == ("error", "Claude", f"[ERROR] {error}")
+    found = call(hub, token(hub, "planner", "GPT", "--role", "viewer"), "search", query="stale lock file")
+    assert [item["uuid"] for item in found["items"]] == [made["uuid"]]
+    assert "stale" in found["items"][0]["excerpt"]
+    whole = call(hub, claude, "read", uuid=made["uuid"])
+    assert whole["text"] == f"{error}\n\n**Fix**: delete it"
+    assert (whole["source"], whole["tags"], whole["revision"]) == ("deploy.sh", ["deploy"], 1)
+
+
+def test_an_update_names_the_revision_that_was_read(hub: Served, claude: str) -> None:
+    made = call(hub, claude, "remember", text="# Rollback\n\nStop the queue.", kind="decision")
+    assert made["title"] == "Rollback"
+    changed = call(hub, claude, "update", uuid=made["uuid"], expected_revision=1, append="Then wait.")
+    assert (changed["text"], changed["revision"]) == ("# Rollback\n\nStop the queue.\nThen wait.", 2)
+    late = call(hub, claude, "update", uuid=made["uuid"], expected_revision=1, text="Mine.")
+    assert "Revision 2 is newer" in late["error"]
+    assert call(hub, claude, "read", uuid=made["uuid"])["text"] == changed["text"]
+
+
+def test_what_changed_since(hub: Served, claude: str) -> None:
+    before = call(hub, claude, "list_changes")["next"]
+    made = call(hub, claude, "remember", text="Tuesdays only.", title="Deploys")
+    news = call(hub, claude, "list_changes", since=before)
+    assert [(item["uuid"], item["author"]) for item in news["items"]] == [(made["uuid"], "Claude")]
+    assert call(hub, claude, "list_changes", since=news["next"])["items"] == []
+
+
+def test_blocks_are_resources(hub: Served, claude: str) -> None:
+    made = call(hub, claude, "remember", text="Ünïcode, and\r\nlines.\n", title="A resource")
+
+    async def talking(client: Client) -> Any:
+        listed = {str(one.uri): one for one in (await client.list_resources()).resources}
+        one = listed[f"memhub://memories/{made['uuid']}"]
+        (content,) = (await client.read_resource(str(one.uri))).contents
+        return one.title, one.mime_type, content.text  # type: ignore[union-attr]
+
+    assert talk(hub, claude, talking) == ("A resource", "text/markdown", "Ünïcode, and\r\nlines.\n")
+
+
+FILL = """
+from blocks import actions
+from memoryhub.models import Project
+project = Project.objects.get(slug="other")
+for number in range(205):
+    actions.create(project, {"text": f"note {number}"})
+"""
+
+
+def test_long_lists_of_resources_come_in_pages(hub: Served) -> None:
+    hub.manage("shell", "-v0", "-c", FILL)
+
+    async def talking(client: Client) -> Any:
+        first = await client.list_resources()
+        second = await client.list_resources(cursor=first.next_cursor)
+        return len(first.resources), len({str(one.uri) for one in first.resources + second.resources})
+
+    assert talk(hub, token(hub, "other", "Reader"), talking) == (200, 205)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "said"),
+    [
+        ("read", {"uuid": NOWHERE}, "No such memory"),
+        ("read", {"uuid": "x"}, "No such memory"),
+        ("remember", {"text": "x\0"}, "NUL"),
+        ("remember", {"text": "x", "tags": ["memhub:memory:x"]}, "memhub:"),
+        ("update", {"uuid": NOWHERE, "expected_revision": 1}, "No such memory"),
+        ("search", {"query": "x", "limit": 0}, "limit"),
+        ("list_changes", {"since": "x"}, "since"),
+    ],
+)
+def test_what_is_wrong_is_said(hub: Served, claude: str, tool: str, arguments: dict[str, Any], said: str) -> None:
+    assert said in call(hub, claude, tool, **arguments)["error"]
+
+
+def test_a_viewers_token_reads_only(hub: Served, claude: str) -> None:
+    viewer = token(hub, "planner", "Reader", "--role", "viewer")
+    made = call(hub, claude, "remember", text="Stays.")
+    assert "may only read" in call(hub, viewer, "remember", text="x")["error"]
+    assert "may only read" in call(hub, viewer, "log_error", error="x")["error"]
+    assert "may only read" in call(hub, viewer, "update", uuid=made["uuid"], expected_revision=1, text="x")["error"]
+    assert call(hub, viewer, "read", uuid=made["uuid"])["text"] == "Stays."
+
+
+def test_a_token_sees_its_project_only(hub: Served, claude: str) -> None:
+    made = call(hub, claude, "remember", text="A secret of the planners: xylophone.")
+    other = token(hub, "other", "Spy")
+    assert "No such memory" in call(hub, other, "read", uuid=made["uuid"])["error"]
+    assert "No such memory" in call(hub, other, "update", uuid=made["uuid"], expected_revision=1, text="x")["error"]
+    assert call(hub, other, "search", query="xylophone")["items"] == []
+
+    async def talking(client: Client) -> None:
+        await client.read_resource(f"memhub://memories/{made['uuid']}")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        talk(hub, other, talking)
+    assert caught.group_contains(MCPError, match="No such memory", depth=None)
+
+
+def post(hub: Served, **headers: str) -> httpx2.Response:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    accept = {"Accept": "application/json, text/event-stream", "Mcp-Protocol-Version": "2025-11-25"}
+    with httpx2.Client(trust_env=False, timeout=60) as client:
+        return client.post(f"http://127.0.0.1:{hub.port}/mcp", json=body, headers=accept | headers)
+
+
+def test_without_a_token_nobody_comes_in(hub: Served, claude: str) -> None:
+    for authorization in ({}, {"Authorization": "Bearer mhub_wrong"}, {"Authorization": f"Basic {claude}"}):
+        reply = post(hub, **authorization)
+        assert reply.status_code == 401
+        assert reply.headers["WWW-Authenticate"].startswith("Bearer")
+        assert "token" in reply.json()["detail"].lower()
+    assert post(hub, Authorization=f"Bearer {claude}").status_code == 200
+
+
+def test_pages_of_other_hosts_do_not_come_in(hub: Served, claude: str) -> None:
+    """As a page would whose name was pointed at this machine (DNS rebinding)."""
+    authorization = {"Authorization": f"Bearer {claude}"}
+    assert post(hub, Host="evil.example", **authorization).status_code == 403
+    assert post(hub, Origin="http://evil.example", **authorization).status_code == 403
+    assert post(hub, Origin="http://localhost:3000", **authorization).status_code == 200
