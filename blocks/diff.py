@@ -220,7 +220,8 @@ def _plain_if_other(segments: list[Segment], kind: str) -> list[Segment]:
     """One segment where most is another text, so that marks would only be noise."""
     same = sum(len(s.text.strip()) for s in segments if s.kind == "same")
     changes = sum(s.kind == kind for s in segments)
-    if same * 2 < sum(len(s.text.strip()) for s in segments) or (changes > MANY and same < changes * RUN):
+    whole = sum(len(s.text.strip()) for s in segments)
+    if same * 3 < whole or (changes > 1 and same * 2 < whole) or (changes > MANY and same < changes * RUN):
         return [Segment("same", "".join(s.text for s in segments))]
     return segments
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from blocks import diff
 from blocks.state import State
+from syncjobs.conflicts import other_conflicts
 from syncjobs.models import Conflict, Replica
 from syncjobs.propose import propose
 
@@ -78,10 +79,26 @@ class Comparison:
         current = replicas.exclude(external_id="").select_related("connection", "seen_text")
         shown = [(replica.connection, replica.seen or {}) for replica in current]
         return [
-            Version(connection.get_side_display().capitalize(), state, before, of=connection.side)
+            Version(
+                connection.get_side_display().capitalize(),
+                state,
+                before,
+                how="third" if connection.pk in self._also_in_conflict else "",
+                of=connection.side,
+            )
             for connection, state in shown
             if "text" in state and state["text"] not in known
         ]
+
+    @cached_property
+    def _also_in_conflict(self) -> dict[int, str]:
+        """The other sides this memory is in conflict with."""
+        return {other.connection_id: other.connection.get_side_display() for other in other_conflicts(self.conflict)}
+
+    @property
+    def names(self) -> list[str]:
+        """The sides whose texts become memories of their own if all are kept."""
+        return [self.name, *self._also_in_conflict.values()]
 
     @cached_property
     def base_text(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from blocks import actions
@@ -66,6 +67,34 @@ def resolve(
     conflict.save(update_fields=["resolution", "resolved_by", "closed_at"])
     note = f"conflict with {conflict.connection.get_side_display()} resolved: kept {WORDS[how]}"
     return actions.decide(memory, state, user=user, note=note, parents=[ours, theirs])
+
+
+@transaction.atomic
+def decide(
+    conflict: Conflict, how: str, *, user: User | None, text: str = "", seen_number: int | None = None
+) -> Memory:
+    """`resolve`, and what follows for a memory's conflict with the other side, where there is one too.
+
+    how: also 'third', to keep the other side's text and end both. 'all' makes each side's a memory of its own.
+    """
+    others = list(other_conflicts(conflict))
+    if how == "third":
+        if not others:
+            raise ValueError("the other side is in no conflict")
+        resolve(others[0], "side", user=user, seen_number=seen_number)
+        memory = resolve(conflict, "hub", user=user)
+        Conflict.objects.filter(pk=conflict.pk).update(resolution=others[0].connection.side)
+        return memory
+    memory = resolve(conflict, how, user=user, text=text, seen_number=seen_number)
+    for other in others if how == "all" else ():
+        memory = resolve(other, how, user=user)
+    return memory
+
+
+def other_conflicts(conflict: Conflict) -> QuerySet[Conflict]:
+    """The open ones of the same memory with other sides."""
+    same = Conflict.objects.filter(memory=conflict.memory_id, closed_at=None).exclude(pk=conflict.pk)
+    return same.select_related("memory__project", "connection", "base_text", "side_text")
 
 
 WORDS = {

@@ -16,9 +16,9 @@ from syncjobs.conflicts import RESOLUTIONS
 
 
 class DecisionForm(forms.Form):
-    """how: see `conflicts.resolve`; seen_number: the memory's revision that was on the page."""
+    """how: see `conflicts.decide`; seen_number: the memory's revision that was on the page."""
 
-    how = forms.ChoiceField(choices=[(how, how) for how in RESOLUTIONS])
+    how = forms.ChoiceField(choices=[(how, how) for how in (*RESOLUTIONS, "third")])
     seen_number = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
     text = ExactField(widget=forms.Textarea(attrs={"class": "field text", "rows": 14}))
 

@@ -14,7 +14,7 @@ from memoryhub.access import get_project, may_write
 from memoryhub.http import Request, respond
 from memoryhub.models import Project, Role
 from syncjobs.comparison import Comparison
-from syncjobs.conflicts import resolve
+from syncjobs.conflicts import decide
 from syncjobs.forms import DecisionForm
 from syncjobs.models import Conflict
 
@@ -83,7 +83,7 @@ def conflict_resolve(request: Request, slug: str, pk: int) -> HttpResponse:
 def _resolve(request: Request, project: Project, found: Conflict, form: DecisionForm) -> HttpResponse:
     data = form.cleaned_data
     try:
-        memory = resolve(found, data["how"], user=request.user, text=data["text"], seen_number=data["seen_number"])
+        memory = decide(found, data["how"], user=request.user, text=data["text"], seen_number=data["seen_number"])
     except EditedMeanwhile as meanwhile:
         found.memory = meanwhile.memory
         since = Comparison(found).since(data["seen_number"])

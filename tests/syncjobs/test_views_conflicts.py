@@ -154,3 +154,43 @@ def test_an_edited_text_that_did_not_arrive_decides_nothing(
     conflict.refresh_from_db()
     assert conflict.closed_at is None
     assert world.memory().text == before
+
+
+@pytest.fixture
+def three(world: World) -> Conflict:
+    """The hub, Letta and the local store changed the same line; the conflict with Letta."""
+    memory = world.create("first\nsecond\nthird", title="Checklist")
+    world.synced()
+    for server, name in ((world.letta, "Letta"), (world.local, "local")):
+        (thing,) = server.things.values()
+        thing.state = {**thing.state, "text": f"first\nsecond of {name}\nthird"}
+    world.edit(memory, text="first\nsecond of the hub\nthird")
+    world.run()
+    return Conflict.objects.get(closed_at=None, connection__side="letta")
+
+
+def test_the_third_text_can_be_kept_and_ends_both(client: Client, maria: User, three: Conflict, world: World) -> None:
+    page = client.get(url("conflict", three)).text
+    assert 'value="third"' in page
+    assert "Keep all" in page
+    decide(client, three, "third")
+    assert Memory.objects.get().text == "first\nsecond of local\nthird"
+    assert not Conflict.objects.filter(closed_at=None).exists()
+    closed = Conflict.objects.values_list("connection__side", "resolution")
+    assert sorted(closed) == [("letta", "local"), ("local", "side")]
+    assert world.run().status == "done"
+    world.everywhere("first\nsecond of local\nthird")
+
+
+def test_all_three_can_be_kept(client: Client, maria: User, three: Conflict, world: World) -> None:
+    decide(client, three, "all")
+    assert not Conflict.objects.filter(closed_at=None).exists()
+    assert world.run().status == "done"
+    world.everywhere(*(f"first\nsecond of {name}\nthird" for name in ("the hub", "Letta", "local")))
+
+
+def test_without_a_third_there_is_none_to_keep(client: Client, maria: User, conflict: Conflict) -> None:
+    assert 'value="third"' not in client.get(url("conflict", conflict)).text
+    decide(client, conflict, "third")
+    conflict.refresh_from_db()
+    assert conflict.closed_at is None
