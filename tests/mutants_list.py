@@ -25,7 +25,7 @@ def one(name: str, path: str, old: str, new: str, test: str = STORY, quick: bool
 def blind(name: str, call: str) -> Mutant:
     """A call of the Letta store that is made once more, whatever the answer was."""
     path, future = "blocks/stores/letta_writes.py", "from __future__ import annotations\n"
-    again = "def blindly(call):\n    try:\n        return call()\n    except StoreError:\n        return call()\n"
+    again = "def blindly(call):\n    try:\n        return call()\n    except Exception:\n        return call()\n"
     return Mutant(name, ((path, call, f"blindly(lambda: {call})"), (path, future, f"{future}\n\n{again}")), OVERTAKEN)
 
 

@@ -285,6 +285,15 @@ class Story(Stage, RuleBasedStateMachine):
             self._meddle(self.servers[side], how)
             self.go(lambda: self.world.run(allow_deletions=True))
 
+    @rule(side=sides, hidden=st.booleans())
+    def an_answer_gets_lost(self, side: str, hidden: bool) -> None:
+        """Of creates; somebody may hide what was made before the hub reads it back."""
+        memory, server = self.save(self.world.create(self.text())), self.servers[side]
+        server.faults = ["lost_reply"] * 4
+        self.go(lambda: self.world.run(allow_deletions=True))
+        for thing in server.things.values():
+            thing.hidden = thing.hidden or (hidden and thing.uuid == memory.uuid)
+
     def _give(self, reason: str, side: str, number: int) -> None:
         memory, thing = self.memory(number, archived_at=None, deleted_at=None), self.thing(side, number)
         if reason == "edit_there" and thing:

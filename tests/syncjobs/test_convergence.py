@@ -20,7 +20,7 @@ import pytest
 
 from tests.syncjobs.story import Story, tell_stories
 
-SHORT = 80
+SHORT = 60
 STORIES = int(os.environ.get("MEMORYHUB_STORIES", SHORT))
 SEED = os.environ.get("MEMORYHUB_SEED", "")
 TOLD = os.environ.get("MEMORYHUB_TOLD", "")
