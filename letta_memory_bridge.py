@@ -266,7 +266,7 @@ def status_error(target: Target, status: int, words: str, headers: Mapping[str, 
     if status == 404:
         return NotFound(f"Not found at {target.url}{told}.")
     if status in (409, 412):
-        return Changed(f"Somebody else changed it at the same moment{told}.", "Look at it and try again.")
+        return Changed(f"{words}." if words else "Somebody else changed it at the same moment.", "Look and try again.")
     if status == 429:
         wait = headers.get("retry-after", "")
         return BridgeError(f"{target.url} takes no more calls now{told}.", f"Try again in {wait or 'some'} seconds.")
@@ -358,22 +358,29 @@ class LettaMemoryBridge:
         return self._all(self.client.blocks.list)
 
     def _all(self, fetch: Callable[..., Any], **query: Any) -> list[Any]:
+        """Every page. Where the item at which a page ends is deleted meanwhile, a Letta server begins again with the
+        first page, and the hub answers 404: then it goes on from the item before."""
         found: dict[str, Any] = {}
-        restarts = 0
-        while True:
+        gone = 0
+        while gone < TRIES:
             cursor = next(reversed(found), None)
-            with answers(self.target):
-                page = fetch(limit=PAGE, order="asc", **query, **({"after": cursor} if cursor else {})).items
-                new = {item.id: item for item in page if item.id not in found}
-            if cursor and page and not new:  # it was deleted meanwhile: the server began again at its first page
+            try:
+                with answers(self.target):
+                    page = fetch(limit=PAGE, order="asc", **query, **({"after": cursor} if cursor else {})).items
+                    new = {item.id: item for item in page if item.id not in found}
+                is_gone = bool(cursor and page and not new)
+            except NotFound:
+                if not cursor:
+                    raise
+                is_gone = True
+            if is_gone and cursor:
                 del found[cursor]
-                restarts += 1
-                if restarts > 5:
-                    raise BridgeError(f"The list of {self.base_url} changes while it is read.", "Try again.")
+                gone += 1
                 continue
             found |= new
             if len(page) < PAGE:
                 return list(found.values())
+        raise BridgeError(f"The list of {self.base_url} changes while it is read.", "Try again.")
 
     def get_block(self, block_id: str) -> BlockResponse:
         """A block by its id or its label. Raises `NotFound`."""
@@ -416,11 +423,13 @@ class LettaMemoryBridge:
         check_length(value, limit)
         if not label.strip():
             raise UsageError("A block needs a label.")
-        taken = [] if template else self.find_blocks(label)
-        if taken:
-            hint = "--update replaces its text, --append adds to it (in Python: update_block, append_block)."
-            raise LabelTaken(f"There is a block {label!r} already ({taken[0].id}).", hint)
-        return self._create(label, value, is_template=template, description=description, tags=list(tags), limit=limit)
+        if not template and (taken := self.find_blocks(label)):
+            raise label_taken(label, str(taken[0].id))
+        fields = {"is_template": template, "description": description, "tags": list(tags), "limit": limit}
+        try:
+            return self._create(label, value, **fields)
+        except Changed:  # since it was looked for
+            raise label_taken(label) from None
 
     def _create(self, label: str, value: str, **fields: Any) -> str:
         """Create what is not there yet; where the answer is lost, look whether it is there now."""
@@ -521,13 +530,20 @@ class LettaMemoryBridge:
         with answers(self.target):
             ids = list(dict.fromkeys(str(block.id) for block in attached))
             agent = with_id(self.client.agents.create(name=agent_name, model=model, block_ids=ids, **options))
-        labels = ", ".join(block.label or "" for block in attached)
-        self.say(f"Created the agent {agent_name}; it sees {labels}.")
+        labels = [block.label or "" for block in attached]
+        more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
+        self.say(f"Created the agent {agent_name}; it sees {', '.join(labels[:5])}{more}.")
         return agent.id
 
     def _shared_memory(self, project: str, has_others: bool) -> list[BlockResponse]:
+        """The digest block; on a hub that keeps none, the blocks that would be in it."""
         label = digest_label(project)
         found = self.find_blocks(label)
+        if not found and not has_others and self.is_hub:
+            found = foremost(self.list_blocks())
+            if not found:
+                raise NotFound(f"The project {project!r} has no blocks yet.", "create-block makes one.")
+            return found
         if not found and not has_others:
             hint = f"Run `sync --project {project}` first, or name blocks with --block."
             raise NotFound(f"There is no shared memory of the project {project!r} here (no block {label!r}).", hint)
@@ -611,7 +627,10 @@ class LettaMemoryBridge:
         return str(self.hub_project["slug"])
 
     def _hub_sync(self, project: str, wait: bool) -> dict[str, Any]:
-        run = self._run("post", "/api/sync", body={})
+        try:
+            run = self._run("post", "/api/sync", body={})
+        except Changed as nothing:  # no server is connected: agents have the hub's own blocks, and see them at once
+            return {"status": "done", "counters": {}, "errors": [], "note": nothing.message}
         self.say(f"The hub syncs {project}.")
         end, pause, told = time.monotonic() + LONGEST_SYNC, 0.2, False
         while wait and run["status"] in ("queued", "running"):
@@ -685,6 +704,11 @@ def judged(run: dict[str, Any], project: str, wait: bool) -> dict[str, Any]:
         hint = f"An owner of the project approves it here, if it is right: {url}"
         raise NotSynced("The hub stopped before it would have deleted or archived much.", hint, run)
     raise NotSynced(f"The sync of {project} ended as {status!r}.", f"Why: {url}", run)
+
+
+def label_taken(label: str, id: str = "") -> LabelTaken:
+    hint = "--update replaces its text, --append adds to it (in Python: update_block, append_block)."
+    return LabelTaken(f"There is a block {label!r} already{f' ({id})' if id else ''}.", hint)
 
 
 def check_text(**fields: str) -> None:
@@ -762,6 +786,17 @@ def ranked(notes: Iterable[Note]) -> list[Note]:
     return sorted(notes, key=key)
 
 
+def foremost(blocks: Iterable[BlockResponse]) -> list[BlockResponse]:
+    """The blocks of a hub that a digest would be made of, in its order."""
+
+    def note(block: BlockResponse) -> Note:
+        kind, changed = str((block.metadata or {}).get("kind")), str(getattr(block, "updated_at", ""))
+        return Note(str(block.id), "", kind, "", "pinned" in (block.tags or ()), moment(changed))
+
+    by_id = {str(block.id): block for block in blocks}
+    return [by_id[one.id] for one in ranked(map(note, by_id.values()))[:MOST]]
+
+
 def render(project: str, notes: Sequence[Note], limit: int = LIMIT) -> tuple[str, int]:
     """The digest's text and how many memories are in it: at most `limit` characters, no clock in it."""
     text, number = f"# Shared Memory: {project}\n", 0
@@ -835,7 +870,8 @@ def open_server(url: str, collection: str, timeout: float) -> Iterator[Store]:
         def ask(method: str, path: str, body: Any = None) -> Any:
             try:
                 answer = http.request(method, DATABASE + path, json=body)
-                if answer.status_code == 404 and "error" in answer.json():
+                if answer.status_code == 404:
+                    answer.json()["error"]
                     return None
                 return answer.raise_for_status().json()
             except httpx.HTTPStatusError as error:
@@ -844,7 +880,7 @@ def open_server(url: str, collection: str, timeout: float) -> Iterator[Store]:
             except httpx.HTTPError:
                 hint = "Start it (`make run` starts the hub's), or name another: --chroma-url, --chroma-path."
                 raise NotSynced(f"Connection refused: no Chroma server answers at {url}.", hint) from None
-            except ValueError:
+            except (ValueError, KeyError):
                 raise NotSynced(f"What answers at {url} is not a Chroma server.", "Check the port.") from None
 
         model = ask("GET", f"/collections/{quote(collection, safe='')}")
@@ -1341,6 +1377,8 @@ def summary(result: Mapping[str, Any]) -> str:
         return f"{result['label']}: {result['written']}, {result['memories']} memories from {result['source']}."
     counted = [f"{number} {name}" for name, number in (result.get("counters") or {}).items() if number]
     what = {"done": ", ".join(counted) or "the project is empty, there was nothing to sync"}
+    if "note" in result:
+        return f"Nothing to sync. {result['note']}"
     line = f"{str(result.get('status')).capitalize()}: {what.get(str(result.get('status')), 'not waited for')}."
     return "\n".join(filter(None, (line, result.get("url"))))
 
