@@ -186,9 +186,10 @@ def update(row: Row, changes: Mapping[str, Any], agent: str) -> Row:
 
 
 def _update_memory(memory: Memory, changes: Mapping[str, Any], agent: str) -> Memory:
-    if is_private({"label": memory.label, **changes}, changes.get("tags") or ()):
-        why = "is a memory of the project, and cannot become an agent's own block, hidden or a template; make a new one"
-        raise Unfit("label" if "label" in changes else "hidden", f"This block {why}.")
+    for name in ("label", "hidden", "is_template"):
+        if is_private({name: changes.get(name)}, ()):
+            why = "is a memory of the project: it cannot become an agent's own block, hidden or a template"
+            raise Unfit(name, f"This block {why}. Make a new block.")
     state = state_of(changes)
     if state.get("description") == memory.title and not memory.description:
         del state["description"]  # it is what was shown for want of one

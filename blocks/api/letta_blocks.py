@@ -126,8 +126,9 @@ def delete_block(request: HttpRequest, block_id: str) -> HttpResponse:
 
 @router.get("/blocks/{block_id}/agents")
 def list_agents_for_block(request: HttpRequest, block_id: str, asked: Query[AgentPage]) -> Any:
-    row = found(caller(request).project, block_id)
-    return show_agents(agents_page(agents.seeing(row), asked))
+    """As on a Letta server, nobody sees a block that is not there."""
+    row = builtin.find(caller(request).project, letta.uuid_in(block_id, "block"))
+    return show_agents(agents_page(agents.seeing(row), asked)) if row else []
 
 
 # --- Shared with the routes of agents ---------------------------------------------------------------------

@@ -19,10 +19,11 @@ HUB = "hub-under-test"
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def raw(url: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+def raw(url: str, method: str, path: str, body: Any = None, key: str = "") -> tuple[int, Any]:
     """(status, JSON) of a call that nothing of ours stands before."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"}, method=method)
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    request = urllib.request.Request(url + path, data, headers, method=method)
     try:
         with DIRECT.open(request, timeout=30) as reply:
             return reply.status, json.loads(reply.read() or b"null")
@@ -34,34 +35,37 @@ def raw(url: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
 class Server:
     """A Letta server as somebody else sees it."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, key: str = "") -> None:
+        self.url, self.key = url, key
+
+    def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        return raw(self.url, method, path, body, self.key)
 
     def block(self, **fields: Any) -> dict[str, Any]:
-        status, block = raw(self.url, "POST", "/v1/blocks/", {"label": "note", "value": "text"} | fields)
+        status, block = self.call("POST", "/v1/blocks/", {"label": "note", "value": "text"} | fields)
         assert status == 200
         return block
 
     def show(self, id: str) -> Any:
-        return raw(self.url, "GET", f"/v1/blocks/{id}")[1]
+        return self.call("GET", f"/v1/blocks/{id}")[1]
 
     def edit(self, id: str, **fields: Any) -> None:
-        assert raw(self.url, "PATCH", f"/v1/blocks/{id}", fields)[0] == 200
+        assert self.call("PATCH", f"/v1/blocks/{id}", fields)[0] == 200
 
     def delete(self, id: str) -> None:
-        assert raw(self.url, "DELETE", f"/v1/blocks/{id}")[0] == 200
+        assert self.call("DELETE", f"/v1/blocks/{id}")[0] == 200
 
     def ids(self, query: str = "") -> list[str]:
-        return [block["id"] for block in raw(self.url, "GET", f"/v1/blocks/?limit=1000&{query}")[1]]
+        return [block["id"] for block in self.call("GET", f"/v1/blocks/?limit=1000&{query}")[1]]
 
     def agent(self, *block_ids: str) -> str:
         body = {"model": "letta/letta-free", "embedding": "letta/letta-free", "include_base_tools": False}
-        status, agent = raw(self.url, "POST", "/v1/agents/", body | {"block_ids": list(block_ids)})
+        status, agent = self.call("POST", "/v1/agents/", body | {"block_ids": list(block_ids)})
         assert status == 200
         return agent["id"]
 
     def store(self, slug: str, **options: Any) -> LettaStore:
-        defaults: dict[str, Any] = {"api_key": "", "hub_id": HUB, "timeout": 10}
+        defaults: dict[str, Any] = {"api_key": self.key, "hub_id": HUB, "timeout": 10}
         return LettaStore(url=self.url, slug=slug, **(defaults | options))
 
 

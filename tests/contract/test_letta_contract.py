@@ -70,8 +70,8 @@ def test_an_empty_key_makes_no_request(letta_server: str) -> None:
 
 def test_a_missing_block_is_404_and_a_malformed_id_422(server: Server) -> None:
     for method, body in (("GET", None), ("PATCH", {"value": "x"}), ("DELETE", None)):
-        assert raw(server.url, method, f"/v1/blocks/{GONE}", body)[0] == 404
-        assert raw(server.url, method, "/v1/blocks/nonsense", body)[0] == 422
+        assert server.call(method, f"/v1/blocks/{GONE}", body)[0] == 404
+        assert server.call(method, "/v1/blocks/nonsense", body)[0] == 422
 
 
 def test_an_id_cannot_be_chosen(server: Server) -> None:
@@ -125,16 +125,16 @@ def test_many_tags_fit_into_one_call(server: Server) -> None:
 def test_a_label_that_no_query_accepts_can_exist(server: Server) -> None:
     server.block(label="two words")
 
-    assert raw(server.url, "GET", "/v1/blocks/?label=two%20words")[0] == 422
-    assert raw(server.url, "GET", f"/v1/blocks/?label={'x' * 51}")[0] == 422
+    assert server.call("GET", "/v1/blocks/?label=two%20words")[0] == 422
+    assert server.call("GET", f"/v1/blocks/?label={'x' * 51}")[0] == 422
 
 
 def test_a_number_beyond_64_bits_is_stored_and_breaks_every_list(server: Server, tag: str) -> None:
     block = server.block(tags=[tag])
     try:
-        assert raw(server.url, "PATCH", f"/v1/blocks/{block['id']}", {"metadata": {"x": 2**64}})[0] == 500
-        assert raw(server.url, "GET", f"/v1/blocks/?tags={tag}")[0] == 500
-        assert raw(server.url, "GET", f"/v1/blocks/{block['id']}")[0] == 500
+        assert server.call("PATCH", f"/v1/blocks/{block['id']}", {"metadata": {"x": 2**64}})[0] == 500
+        assert server.call("GET", f"/v1/blocks/?tags={tag}")[0] == 500
+        assert server.call("GET", f"/v1/blocks/{block['id']}")[0] == 500
     finally:
         server.delete(block["id"])
     assert server.ids(f"tags={tag}") == []
@@ -164,7 +164,7 @@ def test_nothing_is_enforced(server: Server, tag: str) -> None:
     ],
 )
 def test_what_the_server_says_to_impossible_content(server: Server, fields: dict[str, Any], status: int) -> None:
-    answer, block = raw(server.url, "POST", "/v1/blocks/", {"label": "x", "value": "y"} | fields)
+    answer, block = server.call("POST", "/v1/blocks/", {"label": "x", "value": "y"} | fields)
 
     assert answer == status
     if block:
@@ -187,7 +187,7 @@ def test_overlapping_patches_are_200_or_409(server: Server) -> None:
     id = server.block()["id"]
 
     def patch(number: int) -> int:
-        return raw(server.url, "PATCH", f"/v1/blocks/{id}", {"value": f"{number} " * 50_000})[0]
+        return server.call("PATCH", f"/v1/blocks/{id}", {"value": f"{number} " * 50_000})[0]
 
     with ThreadPoolExecutor(8) as pool:
         statuses = set(pool.map(patch, range(40)))
@@ -202,19 +202,19 @@ def test_overlapping_patches_are_200_or_409(server: Server) -> None:
 def test_deleting_an_attached_block_takes_it_from_its_agents(server: Server) -> None:
     block = server.block(label="shared")["id"]
     agent = server.agent(block)
-    assert [one["id"] for one in raw(server.url, "GET", f"/v1/blocks/{block}/agents")[1]] == [agent]
+    assert [one["id"] for one in server.call("GET", f"/v1/blocks/{block}/agents")[1]] == [agent]
 
     server.delete(block)
 
-    assert raw(server.url, "GET", f"/v1/agents/{agent}/core-memory/blocks")[1] == []
-    assert raw(server.url, "GET", f"/v1/blocks/{block}/agents") == (200, [])  # no proof of anything
+    assert server.call("GET", f"/v1/agents/{agent}/core-memory/blocks")[1] == []
+    assert server.call("GET", f"/v1/blocks/{block}/agents") == (200, [])  # no proof of anything
 
 
 def test_an_agent_takes_a_label_once(server: Server) -> None:
     first, second = server.block(label="shared")["id"], server.block(label="shared")["id"]
     agent = server.agent(first)
 
-    assert raw(server.url, "PATCH", f"/v1/agents/{agent}/core-memory/blocks/attach/{second}", {})[0] == 409
+    assert server.call("PATCH", f"/v1/agents/{agent}/core-memory/blocks/attach/{second}", {})[0] == 409
 
 
 # The connection
@@ -236,5 +236,5 @@ def test_health_ignores_the_key_and_blocks_do_not(secure_letta_server: tuple[str
 
 
 def test_health_is_under_v1(server: Server) -> None:
-    assert raw(server.url, "GET", "/v1/health/") == (200, {"version": "0.16.8", "status": "ok"})
-    assert raw(server.url, "GET", "/health")[0] == 404
+    assert server.call("GET", "/v1/health/") == (200, {"version": "0.16.8", "status": "ok"})
+    assert server.call("GET", "/health")[0] == 404

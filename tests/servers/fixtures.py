@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers.letta_server import LettaServer
+from tests.servers.web import WebServer
 
 
 @pytest.fixture(scope="session")
@@ -30,4 +31,12 @@ def secure_letta_server() -> Iterator[tuple[str, str]]:
     """(base URL, password) of a real Letta server that wants a password."""
     server = LettaServer(password="correct-horse").start()
     yield server.url, server.password
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def hub_server() -> Iterator[WebServer]:
+    """The hub's web server in a process of its own, with a project and tokens. Shared, as `letta_server` is."""
+    server = WebServer().start()
+    yield server
     server.stop()

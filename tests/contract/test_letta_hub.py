@@ -1,0 +1,46 @@
+"""The hub as a Letta server: the contract tests of the real one, and those of the store that syncs with it, again.
+
+So another hub can have this one as its Letta server. Where the hub differs on purpose, the test has to fail.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contract.differences import DIFFERENCES, FAILS
+from tests.contract.letta import Server
+from tests.contract.test_letta_contract import *  # noqa: F403
+from tests.contract.test_letta_store import *  # noqa: F403
+from tests.servers.web import WebServer
+
+# About the client, another server than the shared one, or a proxy, which does not pass tokens on.
+for _name in (
+    "test_the_client_repeats_writes_unless_told_not_to",
+    "test_the_client_takes_key_and_address_from_the_environment",
+    "test_an_empty_key_makes_no_request",
+    "test_health_ignores_the_key_and_blocks_do_not",
+    "test_an_update_sends_only_what_differs",
+    "test_a_create_is_one_request",
+    "test_a_lost_reply_is_unclear_and_never_repeated",
+    "test_probe_with_a_wrong_key",
+    "test_probe_where_nothing_answers",
+    "test_probe_where_the_answer_does_not_come",
+    "test_probe_of_something_else",
+):
+    del globals()[_name]
+
+
+@pytest.fixture
+def letta_server(hub_server: WebServer) -> str:
+    return hub_server.url
+
+
+@pytest.fixture
+def server(hub_server: WebServer) -> Server:
+    return Server(hub_server.url, hub_server.tokens["editor"])
+
+
+@pytest.fixture(autouse=True)
+def different(request: pytest.FixtureRequest) -> None:
+    if key := FAILS.get(request.node.name):
+        request.applymarker(pytest.mark.xfail(reason=DIFFERENCES[key], strict=True))
