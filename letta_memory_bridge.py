@@ -424,12 +424,9 @@ class LettaMemoryBridge:
         if not label.strip():
             raise UsageError("A block needs a label.")
         if not template and (taken := self.find_blocks(label)):
-            raise label_taken(label, str(taken[0].id))
-        fields = {"is_template": template, "description": description, "tags": list(tags), "limit": limit}
-        try:
-            return self._create(label, value, **fields)
-        except Changed:  # since it was looked for
-            raise label_taken(label) from None
+            hint = "--update replaces its text, --append adds to it (in Python: update_block, append_block)."
+            raise LabelTaken(f"There is a block {label!r} already ({taken[0].id}).", hint)
+        return self._create(label, value, is_template=template, description=description, tags=list(tags), limit=limit)
 
     def _create(self, label: str, value: str, **fields: Any) -> str:
         """Create what is not there yet; where the answer is lost, look whether it is there now."""
@@ -706,11 +703,6 @@ def judged(run: dict[str, Any], project: str, wait: bool) -> dict[str, Any]:
     raise NotSynced(f"The sync of {project} ended as {status!r}.", f"Why: {url}", run)
 
 
-def label_taken(label: str, id: str = "") -> LabelTaken:
-    hint = "--update replaces its text, --append adds to it (in Python: update_block, append_block)."
-    return LabelTaken(f"There is a block {label!r} already{f' ({id})' if id else ''}.", hint)
-
-
 def check_text(**fields: str) -> None:
     """Refuse what a Letta server drops silently or breaks on. Raises `UsageError`."""
     for name, text in fields.items():
@@ -739,6 +731,7 @@ PRINTS = "memhub_bridge"  # in the block's metadata: fingerprints of the last te
 DESCRIPTION = "The memories this project shares, in short."
 MOST, LONGEST = 50, 500  # memories, and characters of each
 FIRST = ("error", "fix", "decision", "gotcha")
+PRIVATE = ("human", "persona")  # labels of an agent's own blocks
 
 
 @dataclass(frozen=True)
@@ -787,14 +780,17 @@ def ranked(notes: Iterable[Note]) -> list[Note]:
 
 
 def foremost(blocks: Iterable[BlockResponse]) -> list[BlockResponse]:
-    """The blocks of a hub that a digest would be made of, in its order."""
+    """The blocks of a hub that a digest would be made of, in its order. An agent sees a label once."""
 
     def note(block: BlockResponse) -> Note:
         kind, changed = str((block.metadata or {}).get("kind")), str(getattr(block, "updated_at", ""))
         return Note(str(block.id), "", kind, "", "pinned" in (block.tags or ()), moment(changed))
 
-    by_id = {str(block.id): block for block in blocks}
-    return [by_id[one.id] for one in ranked(map(note, by_id.values()))[:MOST]]
+    by_id = {str(block.id): block for block in blocks if block.label not in PRIVATE}
+    first: dict[str | None, BlockResponse] = {}
+    for one in ranked(map(note, by_id.values())):
+        first.setdefault(by_id[one.id].label, by_id[one.id])
+    return list(first.values())[:MOST]
 
 
 def render(project: str, notes: Sequence[Note], limit: int = LIMIT) -> tuple[str, int]:
