@@ -2,7 +2,7 @@
 """Letta Memory Bridge: the memory blocks that agents share, from a shell or from Python.
 
     python3 letta_memory_bridge.py list
-    python3 letta_memory_bridge.py create-block chromadb_gotchas "Several filters need an $and"
+    python3 letta_memory_bridge.py create-block chromadb_gotchas 'Several filters need an $and'
     python3 letta_memory_bridge.py sync --project planner
 
     from letta_memory_bridge import LettaMemoryBridge
