@@ -202,15 +202,18 @@ class Batch:
     # --- what is known of the sides -------------------------------------------------------------------------------
 
     def _save_replicas(self) -> None:
+        """A look that shows nothing new, as at an open conflict in every run, counts up nothing."""
         changed: list[Replica] = []
+        news: set[str] = set()
         for work in self.works:
             for side in self.sides.values():
+                before = known_of(work.replicas.get(side.side))
                 replica = self._refresh(work, side)
                 if replica:
                     changed.append(replica)
+                    news |= {side.side} if known_of(replica) != before else set()
         save_replicas(changed)
-        ids = {replica.connection_id for replica in changed}
-        count_up(side for side in self.sides.values() if side.connection.pk in ids)
+        count_up(side for side in self.sides.values() if side.side in news)
 
     def _refresh(self, work: Work, side: OpenSide) -> Replica | None:
         """The replica brought to what was seen; None where nothing changed."""
@@ -335,6 +338,7 @@ class Batch:
                     self._record(by_uuid[outcome.write.uuid], side, outcome)
             save_replicas([work.replicas[side.side] for work in ours])
             close_intents([work.intents[side.side] for work in ours])
+            count_up([side])
 
     def _while_held(self, works: Iterable[Work], side: OpenSide) -> Iterator[Write]:
         """The writes, each as long as its memory's lease is ours; what another process has taken over is left to it."""
@@ -422,3 +426,8 @@ class Batch:
 
 def why_archived(result: Plan) -> str:
     return f"deleted in {NAMES[result.archived_by]}"
+
+
+def known_of(replica: Replica | None) -> tuple[str, str, str] | None:
+    """What the hub knows of a memory on a side, as far as an older copy of that side would show something else."""
+    return (replica.external_id, replica.seen_hash, replica.base_hash) if replica else None

@@ -994,3 +994,18 @@ def test_a_block_deleted_by_others_comes_back_with_its_agents(synced: World) -> 
     synced.synced()
     memory = Memory.objects.archived().get()
     assert memory.replicas.get(connection__side=LETTA).keep["agents"] == ["Ada", "Bob"]
+
+
+def test_an_open_conflict_leaves_no_new_stamp_at_each_run(world: World) -> None:
+    memory = world.create("one")
+    world.synced()
+    world.edit(memory, text="hub")
+    world.letta.edit(world.letta.only().id, text="letta")
+    world.synced()
+    assert world.conflict()
+    before = dict(world.letta.stamps), dict(world.local.stamps)
+    assert before[0]
+
+    assert quiet(world.run())
+
+    assert (world.letta.stamps, world.local.stamps) == before
