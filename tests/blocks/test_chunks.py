@@ -95,7 +95,7 @@ def test_two_changed_neighbours_lose_nothing():
 def test_texts_are_put_in_the_place_of_chunks():
     text = " ".join(f"word{number}" for number in range(300))
     first, second, *_, last = split(text)
-    changed = [(first.start, first.end, "FIRST "), (second.start, second.end, "SECOND "), (last.start, last.end, "LAST")]
+    changed = [(chunk.start, chunk.end, new) for chunk, new in ((first, "FIRST "), (second, "SECOND "), (last, "LAST"))]
 
     assert put_into(text, changed) == f"FIRST SECOND {text[second.end : last.start]}LAST"
     assert put_into(text, [(0, 7, "none of its chunks")]) is None

@@ -29,14 +29,14 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
     victim.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def proxy(letta_server: str) -> Iterator[Proxy]:
     with faulty_proxy(letta_server) as proxy:
         proxy.patience = PATIENCE + 1
         yield proxy
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mixed(victim: Victim, proxy: Proxy, letta_server: str, chroma_server: str) -> Mixed:
     """A project whose hub sees Letta through the proxy only."""
     collection = f"memory-{uuid4().hex}"
