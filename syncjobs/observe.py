@@ -411,4 +411,4 @@ def _note_time(side: OpenSide) -> None:
     connection = side.connection
     connection.looked_at = timezone.now()
     connection.look_error = side.error or side.partial
-    connection.failures = connection.failures + 1 if connection.look_error else 0
+    connection.failures = connection.failures + 1 if side.error else 0  # one bad item is no reason to look less often

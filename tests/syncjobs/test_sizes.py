@@ -295,6 +295,7 @@ def test_a_block_that_breaks_every_list_is_named_and_the_rest_goes_on(between: B
     rest = ("text 0", "text 1", "text 3", "text 4, by somebody", "a record that is new", "new in the hub")
     assert states == {"text 2": "problem", **dict.fromkeys(rest, "synced")}
     assert between.shown("letta")[fresh.uuid]["text"] == "new in the hub"
+    assert between.project.connections.get(side="letta").failures == 0  # it is looked at as often as before
     assert raw(between.server.url, "PATCH", f"/v1/blocks/{ids[2]}", {"metadata": {}})[0] == 200
     assert between.sync().status == "done"
     broken.refresh_from_db()
