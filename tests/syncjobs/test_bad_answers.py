@@ -6,7 +6,6 @@ MEMORYHUB_FAULTS=2 (or more) goes through every garbage at every place, so many 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -147,19 +146,17 @@ RAW = ("Traceback", "Error:", "object has no", "NoneType")
     ("server", "place"), [("letta", "change"), ("letta", "list"), ("chroma", "read"), ("chroma", "store")]
 )
 def test_a_server_that_sends_a_byte_now_and_then(scene: Scene, server: str, place: str, settings: Any) -> None:
-    """Each wait is short, all of them together would take minutes."""
+    """Each wait is short, all of them together would take days."""
     faulty = getattr(scene, server)
     memories = [scene.create() for _ in range(5)]
     scene.at_peace()
     busy(scene, memories)
-    patience, settings.STORE_TIMEOUT = settings.STORE_TIMEOUT, 0.5
-    began = time.monotonic()
-    with faulty.answering(at(*(LETTA if server == "letta" else CHROMA)[place], Answer(200, b" " * 1000, pause=0.2))):
+    patience, settings.STORE_TIMEOUT = settings.STORE_TIMEOUT, 2.0
+    with faulty.answering(at(*(LETTA if server == "letta" else CHROMA)[place], Answer(200, b" " * 10**6, pause=0.5))):
         run = scene.run()
     settings.STORE_TIMEOUT = patience
-    assert time.monotonic() - began < 150  # of the 200 seconds of one such answer
     assert run.status == "failed"
-    assert "in time" in run.errors[0]["error"]
+    told(run.errors, place)
     scene.at_peace()
 
 
