@@ -273,8 +273,7 @@ class _Runner:
         """Of looks that fail for the same reason, every few seconds, the last one is history enough."""
         run = self.sync_run
         before = self.project.runs.exclude(pk=run.pk).filter(finished_at__isnull=False, trigger="watch").first()
-        shown = (run.status, run.errors, [])
-        if not run.broke and before and (before.status, before.errors, before.steps) == shown:
+        if before and before.errors == run.errors and before.status == run.status and not (run.broke or before.steps):
             before.delete()
 
 
