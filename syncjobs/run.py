@@ -199,8 +199,9 @@ class _Runner:
 
     def _brake(self, observation: Observation, busy: list[Item]) -> None:
         approved = self.sync_run.approves.removals if self.sync_run.approves else ()
-        foreseen = foresee(self.project, observation, busy, approved)
-        if foreseen.brake:
+        known = [item for item in busy if item.row]  # what the hub does not have yet removes nothing
+        if foresee(self.project, observation, known, approved).brake:
+            foreseen = foresee(self.project, observation, busy, approved)
             self.tally.steps, self.sync_run.removals = foreseen.steps, foreseen.removals
             raise Braked(foreseen.brake)
 
