@@ -24,7 +24,7 @@ from tests.contract.test_letta_contract import GONE
 
 T = TypeVar("T")
 NOBODY = "agent-00000000-0000-4000-8000-000000000000"
-MODEL = {"model": "letta/letta-free", "embedding": "letta/letta-free", "include_base_tools": False}
+MODEL: Any = {"model": "letta/letta-free", "embedding": "letta/letta-free", "include_base_tools": False}
 
 
 @pytest.fixture(params=["letta", "hub"])
