@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import uuid4
@@ -20,7 +21,7 @@ from blocks.stores.chunks import original_chunks, split
 from letta_memory_bridge import LettaMemoryBridge, NotSynced, note_of, place_of, text_of
 from syncjobs import digest
 from tests.contract.letta import Server
-from tests.original_store import Memory, fill, make_folder, memories, open_server
+from tests.original_store import Memory, body, fill, make_folder, memories, open_server
 from tests.scripts.bridge import bridge, fake_hub
 from tests.servers.chroma import ChromaServer
 from tests.servers.letta_server import free_port
@@ -272,9 +273,11 @@ def test_a_token_is_for_a_hub_only(letta_server: str) -> None:
 
 # --- putting texts together
 
+LONG_TEXTS = st.builds(lambda seed, length: body(Random(seed), length), st.integers(), st.integers(0, 3000))
+
 
 @settings(max_examples=60)
-@given(st.text("ab \nü", max_size=1600))
+@given(LONG_TEXTS)
 def test_texts_are_put_together_as_the_hub_does(text: str) -> None:
     chunks = enumerate(original_chunks(text) or [""])
     rows = [Row(f"d_chunk_{i}", chunk, {"document_id": "d", "chunk_index": i}) for i, chunk in chunks]
@@ -283,7 +286,7 @@ def test_texts_are_put_together_as_the_hub_does(text: str) -> None:
 
 
 @settings(max_examples=60)
-@given(st.text("ab \nü", max_size=1600))
+@given(LONG_TEXTS)
 def test_the_hubs_own_records_give_their_text_back(text: str) -> None:
     rows = [
         (f"d_chunk_{i}", chunk.text, {"chunk_index": i, "start": chunk.start, "end": chunk.end})
