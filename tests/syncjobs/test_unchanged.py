@@ -144,7 +144,7 @@ def test_an_item_missing_from_the_list_is_asked_for_each_time(quiet: World) -> N
 
 def test_an_edit_during_a_glance_is_not_undone(quiet: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sides were read before the edit was pushed: what they showed then is not what somebody changed there."""
-    memory, done = quiet.memory(), []
+    memory, done = quiet.memory(), list[bool]()
 
     def push_meanwhile() -> None:
         if not done:
