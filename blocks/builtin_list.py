@@ -95,13 +95,13 @@ def _tables(project: Project, wanted: Wanted) -> list[tuple[QuerySet[Any], tuple
     private = PrivateBlock.objects.filter(project=project, is_template=wanted.templates)
     if not wanted.hidden:
         private = private.filter(hidden=False)
-    found: list[tuple[QuerySet[Any], tuple[str, ...]]] = [(_narrowed(private, wanted, "fields__"), OF_PRIVATE)]
+    found: list[tuple[QuerySet[Any], tuple[str, ...]]] = [(_narrowed(private, project, wanted, "fields__"), OF_PRIVATE)]
     if not wanted.templates:
-        found.append((_narrowed(memories(project), wanted, "block_extra__fields__"), OF_MEMORIES))
+        found.append((_narrowed(memories(project), project, wanted, "block_extra__fields__"), OF_MEMORIES))
     return found
 
 
-def _narrowed(rows: QuerySet[Any], wanted: Wanted, fields: str) -> QuerySet[Any]:
+def _narrowed(rows: QuerySet[Any], project: Project, wanted: Wanted, fields: str) -> QuerySet[Any]:
     equal = {
         "label": wanted.label,
         f"{fields}template_name": wanted.template_name,
@@ -112,7 +112,7 @@ def _narrowed(rows: QuerySet[Any], wanted: Wanted, fields: str) -> QuerySet[Any]
     if wanted.description_search:
         rows = rows.filter(_described(rows, wanted.description_search))
     if wanted.tags is not None:
-        rows = _tagged(rows, wanted.tags, wanted.match_all_tags)
+        rows = _tagged(rows, project, wanted.tags, wanted.match_all_tags)
     return _seen_by(rows, wanted)
 
 
@@ -121,31 +121,31 @@ def _described(rows: QuerySet[Any], words: str) -> Q:
     return said | Q(description="", title__icontains=words) if rows.model is Memory else said
 
 
-def _tagged(rows: QuerySet[Any], tags: Sequence[str], every: bool) -> QuerySet[Any]:
+def _tagged(rows: QuerySet[Any], project: Project, tags: Sequence[str], every: bool) -> QuerySet[Any]:
     if not every:
-        return rows.filter(_with_any(rows, tags))
+        return rows.filter(_with_any(rows, project, tags))
     for tag in dict.fromkeys(tags):
-        rows = rows.filter(_with_any(rows, [tag]))
+        rows = rows.filter(_with_any(rows, project, [tag]))
     return rows
 
 
-def _with_any(rows: QuerySet[Any], tags: Sequence[str]) -> Q:
+def _with_any(rows: QuerySet[Any], project: Project, tags: Sequence[str]) -> Q:
     if rows.model is PrivateBlock:
         return holding(rows, "tags", "blocks_privateblock.id FROM blocks_privateblock", tags)
     marks = [tag for tag in tags if tag.startswith(MARK)]  # kept beside a memory's own tags
     own = list({tag.strip() for tag in tags} - {*marks})
-    return holding(rows, "block_extra__marks", "memory_id FROM blocks_blockextra", marks) | _own(rows, own)
+    return holding(rows, "block_extra__marks", "memory_id FROM blocks_blockextra", marks) | _own(rows, project, own)
 
 
-def _own(rows: QuerySet[Any], tags: Sequence[str]) -> Q:
+def _own(rows: QuerySet[Any], project: Project, tags: Sequence[str]) -> Q:
     """By the lookup table on SQLite, and the index on PostgreSQL; see the migration 0002_search."""
     found = Q(pk__in=())
     if connections[rows.db].vendor == "postgresql":
         for tag in tags:
             found |= Q(tags__contains=[tag])
     elif tags:
-        sql = f"SELECT memory_id FROM blocks_tag WHERE shown = 'live' AND tag IN ({_places(tags)})"  # noqa: S608
-        found = Q(pk__in=RawSQL(sql, tags))  # noqa: S611
+        table = "SELECT memory_id FROM blocks_tag WHERE project_id = %s AND shown = 'live'"
+        found = Q(pk__in=RawSQL(f"{table} AND tag IN ({_places(tags)})", [project.pk, *tags]))  # noqa: S611
     return found
 
 
