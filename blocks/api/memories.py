@@ -53,13 +53,17 @@ class Pages:
 
 
 def find(project: Project, uuid: str) -> Memory:
-    """A memory of the project that is not deleted. Raises Http404."""
+    """A memory of the project that is in use. Raises Http404."""
     try:
         memory = Memory.objects.filter(project=project, uuid=UUID(uuid), deleted_at=None).first()
     except ValueError:
         memory = None
     if memory is None:
         raise Http404("No such memory.")
+    if memory.archived_at:
+        raise Http404(
+            "This memory is archived: people restore it in the hub. The list of the shelf `archived` shows it."
+        )
     memory.project = project
     return memory
 
@@ -117,7 +121,7 @@ def make(request: HttpRequest, response: HttpResponse, new: NewMemory) -> Status
     response=answers({200: MemoryOut, 304: None}),
     operation_id="read_memory",
     summary="Read a memory",
-    description=f"Also one that is archived. {IF_NONE_MATCH}",
+    description=IF_NONE_MATCH,
     openapi_extra=with_headers(200),
     url_name="memory",
 )
@@ -157,7 +161,7 @@ def change(request: HttpRequest, response: HttpResponse, uuid: Path[UuidOut], ch
     response=answers({200: MemoryOut, 412: NewerOut}),
     operation_id="archive_memory",
     summary="Archive a memory",
-    description=f"It leaves both sides and the lists; people restore it in the hub. {IF_MATCH}",
+    description=f"It leaves both sides and the list of those in use; people restore it in the hub. {IF_MATCH}",
     openapi_extra=with_headers(200, 412),
 )
 def archive(request: HttpRequest, response: HttpResponse, uuid: Path[UuidOut]) -> Any:

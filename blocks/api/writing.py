@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError, transaction
+from django.http import Http404
 from ninja.errors import HttpError
 
 from blocks import actions
@@ -80,8 +81,6 @@ def change(another: Another, who: Caller, pk: int, wanted: MemoryChanges) -> Mem
     shared, added = given.pop("shared", None), given.pop("append", "")
     with transaction.atomic():
         memory = _locked(another, who, pk)
-        if memory.archived_at:
-            raise HttpError(409, "This memory is archived. People restore it in the hub; then it can be changed.")
         if added:
             given["text"] = appended(given.get("text", memory.text), added)
         state = _cleaned(given, memory.state, who.project, memory)
@@ -111,6 +110,8 @@ def _locked(another: Another, who: Caller, pk: int) -> Memory:
     """The memory, which nobody else changes until the transaction ends, if the caller may change it."""
     memory = Memory.objects.select_for_update().get(pk=pk)
     memory.project = who.project
+    if not memory.live:  # since it was looked up
+        raise Http404("This memory was archived just now.")
     if memory.read_only:
         raise PermissionDenied("This memory is read-only for agents. People can change it in the hub.")
     if another(memory):

@@ -210,13 +210,18 @@ def test_deleting_archives(api: Api) -> None:
         True,
         "archived",
     )
-    assert api.get(f"memories/{uuid}").json()["archived"]
     assert api.get("memories").json()["items"] == []
-    assert [each["uuid"] for each in api.get("memories?shelf=archived").json()["items"]] == [uuid]
-    again = api.delete(uuid)
-    assert (again.status_code, again.json()["revision"]) == (200, 2)
-    refused = api.patch(uuid, {"title": "x"})
-    assert (refused.status_code, "archived" in refused.json()["detail"]) == (409, True)
+    (kept,) = api.get("memories?shelf=archived").json()["items"]
+    assert (kept["uuid"], kept["text"], kept["revision"]) == (uuid, Memory.objects.get().text, 2)
+
+
+def test_what_is_archived_is_not_there_any_more(api: Api) -> None:
+    uuid = api.make()["uuid"]
+    api.delete(uuid)
+    paths = (f"memories/{uuid}", f"memories/{uuid}/history", f"memories/{uuid}/history/1")
+    for reply in (*map(api.get, paths), api.patch(uuid, {"title": "x"}), api.delete(uuid)):
+        assert (reply.status_code, "archived" in reply.json()["detail"]) == (404, True)
+    assert Memory.objects.get().number == 2
 
 
 def test_what_people_deleted_is_not_there(api: Api, editor: User) -> None:
