@@ -13,8 +13,9 @@ from tests.contract.test_letta_contract import *  # noqa: F403
 from tests.contract.test_letta_store import *  # noqa: F403
 from tests.servers.web import WebServer
 
-# About the client, another server than the shared one, or a proxy, which does not pass tokens on.
+# The real server itself, and what is about the client, a server of its own, or a proxy, which passes no tokens on.
 for _name in (
+    "server",
     "test_the_client_repeats_writes_unless_told_not_to",
     "test_the_client_takes_key_and_address_from_the_environment",
     "test_an_empty_key_makes_no_request",
@@ -35,8 +36,8 @@ def letta_server(hub_server: WebServer) -> str:
     return hub_server.url
 
 
-@pytest.fixture
-def server(hub_server: WebServer) -> Server:
+@pytest.fixture(name="server")
+def the_hub(hub_server: WebServer) -> Server:
     return Server(hub_server.url, hub_server.tokens["editor"])
 
 
