@@ -76,7 +76,7 @@ MUTANTS = (
     one(
         "the brake is off",
         "syncjobs/run.py",
-        "        if foreseen.brake:\n",
+        "        if foresee(self.project, observation, known, approved).brake:\n",
         "        if False:\n",
     ),
     one(
