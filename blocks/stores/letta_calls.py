@@ -18,6 +18,7 @@ from letta_client import APIConnectionError, APIStatusError, APITimeoutError, De
 
 from blocks.stores import deadline
 from blocks.stores.base import StoreError
+from blocks.stores.patience import Patience
 
 PAGE = 500  # blocks a list call; the server has no maximum
 NO_KEY = "none"  # an empty key makes a header that HTTP forbids; a server without a password accepts any
@@ -61,6 +62,7 @@ class Calls:
         self._key = api_key.strip() or NO_KEY
         self._timeout = timeout
         self._client: Letta | None = None
+        self._patience = Patience()
 
     def __repr__(self) -> str:
         return f"<Calls {self.shown_url}>"
@@ -87,24 +89,28 @@ class Calls:
     def call(self, method: Method, path: str, *, query: Query | None = None, body: Any = None) -> Any:
         """The JSON of the answer. Raises CallError, whose text never holds the key.
 
-        Only a read is repeated, once, on a connection that broke: Letta closes one after an answer of 500, often
-        only when the next request is already on its way.
+        Only a read is repeated, once: on a connection that broke (Letta closes one after an answer of 500, often only
+        when the next request is already on its way), and after the time that a server with too much to do asks for. A
+        write is not: the next run looks what became of it. All calls wait for that time.
         """
         try:
             return self._call(method, path, query, body)
         except CallError as error:
-            if method != "get" or error.status or not error.broke:
+            if method != "get" or not (error.status == 429 or (error.broke and not error.status)):
                 raise
         return self._call(method, path, query, body)
 
     def _call(self, method: Method, path: str, query: Query | None, body: Any) -> Any:
         options: Any = {"params": dict(query)} if query else {}
+        self._patience.wait()
         try:
             if method == "get":
                 answer: Any = self.client.get(path, cast_to=object, options=options)
             else:
                 answer = getattr(self.client, method)(path, cast_to=object, body=body, options=options)
         except APIStatusError as error:
+            if error.status_code == 429:
+                self._patience.asked_for(error.response.headers.get("retry-after"))
             raise status_error(error.status_code, self.shown_url, error.body) from error
         except APIConnectionError as error:
             raise connection_error(error, self.shown_url) from None  # its text may quote the request's headers
