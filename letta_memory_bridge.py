@@ -25,7 +25,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -279,10 +279,13 @@ def connection_error(target: Target, error: BaseException) -> BridgeError:
     """Why there was no answer, from the types of the errors behind it."""
     import socket
     import ssl
-
-    import httpx
+    from urllib.error import URLError
 
     causes = list(causes_of(error))
+    unreached, slow = [URLError], [TimeoutError]
+    if httpx := sys.modules.get("httpx"):  # not in a call that did without it
+        unreached += [httpx.ConnectTimeout, httpx.ConnectError]
+        slow += [httpx.TimeoutException]
 
     def behind(*kinds: type[BaseException]) -> bool:
         return any(isinstance(cause, kinds) for cause in causes)
@@ -291,10 +294,10 @@ def connection_error(target: Target, error: BaseException) -> BridgeError:
         return ConnectionRefused(f"There is no host {host_of(target.url)}.", "Check the address and the network.")
     if behind(ssl.SSLError):
         return ConnectionRefused(f"No secure connection to {target.url} can be made.", "Is it http:// instead?")
-    if behind(httpx.ConnectTimeout, httpx.ConnectError):
+    if behind(*unreached):
         what = "nothing listens at" if behind(ConnectionRefusedError) else "there is no way to"
         return ConnectionRefused(f"Connection refused: {what} {target.url}.", target.refused_hint)
-    if behind(httpx.TimeoutException):
+    if behind(*slow):
         return Unclear(f"{target.url} did not answer in time.", "Is it busy or stuck? --timeout waits longer.")
     return Unclear(f"The connection to {target.url} broke before the answer came.", "Look whether it was done.")
 
@@ -303,6 +306,60 @@ def causes_of(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def ask_hub(target: Target, method: str, path: str, timeout: float) -> Any:
+    """The JSON that the hub's own API answers. Raises `BridgeError`.
+
+    With the standard library alone: letta-client takes longer to import than the call, and a shell that ends may be
+    waiting for it.
+    """
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+
+    try:
+        with hub_request(target, method, path, timeout) as answer:
+            return json.load(answer)
+    except HTTPError as error:
+        with error:
+            raise refusal(target, error.code, body_of(error), lower(error.headers.items())) from None
+    except (OSError, HTTPException) as error:
+        raise connection_error(target, error) from None
+    except ValueError:
+        raise not_a_server(target) from None
+
+
+def hub_request(target: Target, method: str, path: str, timeout: float) -> Any:
+    """The open answer. Nobody is followed elsewhere: urllib would take the token along."""
+    from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+
+    class Stay(HTTPRedirectHandler):
+        def redirect_request(self, *arguments: Any) -> None:
+            return None
+
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {target.key}"} if target.key else {})
+    body = b"{}" if method == "POST" else None
+    request = Request(target.url + path, body, headers, method=method)  # noqa: S310 (`clean_address` lets http pass only)
+    proxies = ProxyHandler({} if on_this_machine(target.url) else None)
+    return build_opener(proxies, Stay).open(request, timeout=timeout)
+
+
+def lower(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers}
+
+
+def body_of(error: Any) -> object:
+    try:
+        return json.load(error)
+    except (OSError, ValueError):
+        return ""
+
+
+def refusal(target: Target, status: int, body: object, headers: Mapping[str, str]) -> BridgeError:
+    if 300 <= status < 400:  # a hub does not do that; a Letta server's gateway may
+        kind = BridgeError if target.has_token else NotFound
+        return kind(f"{target.url} sends on to {headers.get('location', 'elsewhere')}.", "Give that address as --url.")
+    return status_error(target, status, said(body), headers)
 
 
 # --- the bridge
@@ -592,8 +649,7 @@ class LettaMemoryBridge:
         if self.target.is_cloud:
             return None
         try:
-            with answers(self.target):
-                answer = self.client.get("/api/project", cast_to=object)
+            answer = ask_hub(self.target, "GET", "/api/project", self.timeout)
         except NotFound:
             answer = None
         if isinstance(answer, dict) and "slug" in answer:
@@ -625,7 +681,7 @@ class LettaMemoryBridge:
 
     def _hub_sync(self, project: str, wait: bool) -> dict[str, Any]:
         try:
-            run = self._run("post", "/api/sync", body={})
+            run = self._run("POST", "/api/sync")
         except Changed as nothing:  # no server is connected: agents have the hub's own blocks, and see them at once
             return {"status": "done", "counters": {}, "errors": [], "note": nothing.message}
         self.say(f"The hub syncs {project}.")
@@ -640,15 +696,14 @@ class LettaMemoryBridge:
                 told = True
             time.sleep(pause)
             pause = min(2.0, pause * 1.5)
-            run = self._run("get", f"/api/sync/{run['id']}")
+            run = self._run("GET", f"/api/sync/{run['id']}")
         return judged(run, project, wait)
 
-    def _run(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+    def _run(self, method: str, path: str) -> dict[str, Any]:
         """A sync run, as the hub tells of it."""
-        with answers(self.target):
-            run = getattr(self.client, method)(path, cast_to=object, **options)
-            if not isinstance(run, dict) or not {"id", "status"} <= run.keys():
-                raise ValueError("no run")
+        run = ask_hub(self.target, method, path, self.timeout)
+        if not isinstance(run, dict) or not {"id", "status"} <= run.keys():
+            raise not_a_server(self.target)
         return run
 
     def _write_digest(self, project: str, memories: Sequence[Note]) -> dict[str, Any]:
@@ -1127,7 +1182,8 @@ def parser() -> argparse.ArgumentParser:
         return command
 
     sync = add("sync", "bring the project's shared memory up to date")
-    sync.add_argument("--no-wait", action="store_true", help="only ask the hub for it; do not wait until it is done")
+    no_wait = "only ask the hub for it; --timeout is then for all of it, for the end of a shell"
+    sync.add_argument("--no-wait", action="store_true", help=no_wait)
     store = sync.add_mutually_exclusive_group()
     store.add_argument("--chroma-url", default="", metavar="ADDRESS", help="the local store: a Chroma server")
     store.add_argument("--chroma-path", default="", metavar="FOLDER", help="the local store: a folder (only read)")
@@ -1191,12 +1247,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(given: argparse.Namespace, say: Say) -> int:
-    with LettaMemoryBridge(given.url, given.api_key, timeout=given.timeout, say=say) as bridge:
+    bridge = LettaMemoryBridge(given.url, given.api_key, timeout=given.timeout, say=say)
+    with bridge, limit(given, bridge.target):
         if given.project is not None and bridge.target.has_token:
             bridge.check_project(given.project)
         COMMANDS[given.command](bridge, given)
     sys.stdout.flush()
     return 0
+
+
+def limit(given: argparse.Namespace, target: Target) -> AbstractContextManager[None]:
+    """What only asks a hub for something may be ended at any moment; what writes may not."""
+    asks = given.command == "sync" and given.no_wait and target.has_token
+    return at_most(given.timeout, target.url) if asks else nullcontext()
+
+
+@contextmanager
+def at_most(seconds: float, url: str) -> Iterator[None]:
+    """End the process where this takes longer, whatever it waits for: nothing else limits the look-up of a name, or an
+    answer that comes byte by byte."""
+    from threading import Timer
+
+    def end() -> None:
+        os.write(2, f"Error: {url} did not answer in {seconds:g} seconds.\n".encode())
+        os._exit(1)
+
+    timer = Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def content(given: argparse.Namespace) -> str:

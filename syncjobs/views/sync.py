@@ -61,9 +61,10 @@ def _past(request: Request, project: Project) -> dict[str, Any]:
 
 
 def cron_line(project: Project) -> str:
-    """What brings the project in step every hour, for this installation."""
+    """What brings the project in step every hour, for this installation, and speaks up only when it failed."""
     python, folder = shlex.quote(sys.executable), shlex.quote(str(settings.BASE_DIR))
-    return f"0 * * * * cd {folder} && {python} manage.py sync_memory --project {project.slug}"
+    command = f"cd {folder} && {python} manage.py sync_memory --project {project.slug} >/dev/null"
+    return "0 * * * * " + command.replace("%", r"\%")  # which cron takes for the end of a line
 
 
 @require_POST

@@ -142,7 +142,7 @@ class Command(BaseCommand):
             for step in result["_steps"]:
                 self.stdout.write(f"  {step['op']:8} {step['side']:6} {step['title'][:80]}  ({step['why']})")
         for error in result["errors"]:
-            self.stderr.write(f"  {error}")
+            self.stderr.write(f"{result['project']}: {error}")  # cron sends only this
 
 
 def _sentence(error: dict[str, str]) -> str:

@@ -1,0 +1,301 @@
+"""The lines of docs/agents.md for the end of a shell and for cron, in a real bash and as cron runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Queue
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from memoryhub.settings import BASE_DIR
+from syncjobs.views.sync import cron_line
+from tests.original_store import fill, memories, open_server
+from tests.scripts.bridge import SCRIPT, bridge, fake_hub
+from tests.servers.letta_server import free_port
+from tests.servers.web import WebServer
+
+pytestmark = pytest.mark.contract
+TOKEN = "mhub_secretsecret"
+LONGEST = 2.0  # seconds that a shell may take longer to end
+PATIENCE = 120  # seconds, on a busy machine
+
+
+def section(title: str) -> str:
+    """The examples of a part of the guide, as they are typed in."""
+    part = (BASE_DIR / "docs/agents.md").read_text().split(f"\n## {title}\n")[1].split("\n## ")[0]
+    return "".join(f"{line[4:]}\n" for line in part.splitlines() if line.startswith("    "))
+
+
+HOOK, IN_FRONT = section("When a shell ends").rsplit("trap", 1)[0], section("When a shell ends").splitlines()[-1]
+
+
+class Silent:
+    """A hub that takes calls and never answers. asked: the first line of each."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.asked: Queue[bytes] = Queue()
+        self.held: list[socket.socket] = []
+        Thread(target=self.listen, daemon=True).start()
+
+    def listen(self) -> None:
+        while True:
+            try:
+                call = self.listener.accept()[0]
+            except OSError:
+                return
+            self.held.append(call)
+            self.asked.put(call.recv(65536).partition(b"\r\n")[0])
+
+    def stop(self) -> None:
+        self.listener.close()
+        for call in self.held:
+            call.close()
+
+
+@pytest.fixture
+def silent() -> Iterator[Silent]:
+    server = Silent()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The home folder of somebody who has Python, the bridge, and nothing else."""
+    shutil.copy(SCRIPT, tmp_path)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python3").symlink_to(os.path.realpath(sys.executable))
+    return tmp_path
+
+
+def shell_environment(home: Path, url: str) -> dict[str, str]:
+    return {"HOME": str(home), "PATH": f"{home}/bin:/usr/bin:/bin", "MEMORYHUB_URL": url, "TERM": "dumb"}
+
+
+class Terminal:
+    """An interactive bash with the guide's lines in its ~/.bashrc."""
+
+    def __init__(self, home: Path, url: str, lines: str) -> None:
+        (home / ".bashrc").write_text(f"PS1='ready> '\n{lines.replace('mhub_...', TOKEN)}")
+        environment = shell_environment(home, url)
+        self.pid, self.terminal = pty.fork()
+        if not self.pid:
+            os.chdir(home)
+            os.execve("/bin/bash", ["bash", "-i"], environment)
+        self.output = ""
+        self.read(lambda: self.output.endswith("ready> "))
+
+    def read(self, enough: Callable[[], bool] = lambda: False) -> None:
+        while not enough():
+            try:
+                self.output += os.read(self.terminal, 65536).decode()
+            except OSError:  # nobody is there any more
+                return
+
+    def type(self, keys: str) -> None:
+        os.write(self.terminal, keys.encode())
+
+    def close(self) -> None:
+        os.close(self.terminal)
+
+    def ended(self) -> int:
+        """Its exit code, or minus the signal that ended it."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def seconds_to_end(home: Path, url: str, lines: str) -> float:
+    """Until `exit 7` is done, and nothing has been shown by then."""
+    shell = Terminal(home, url, lines)
+    shell.output = ""
+    began = time.monotonic()
+    shell.type("exit 7\n")
+    code = shell.ended()
+    took = time.monotonic() - began
+    shell.read()
+    shell.close()
+    assert (code, shell.output.split()) == (7, ["exit", "7", "exit"])
+    return took
+
+
+def test_the_lines_are_found() -> None:
+    assert HOOK.splitlines()[1:] == section("When a shell ends").splitlines()[1:-1]
+    assert IN_FRONT.startswith("trap 'python3")
+
+
+@pytest.mark.parametrize("hub", ["silent", "down", "no such host"])
+@pytest.mark.parametrize("lines", [HOOK, IN_FRONT], ids=["behind", "in front"])
+def test_a_shell_ends_at_once_whatever_the_hub_does(home: Path, silent: Silent, hub: str, lines: str) -> None:
+    url = {"silent": silent.url, "down": f"http://127.0.0.1:{free_port()}", "no such host": "http://hub.invalid:8000"}
+    lines = lines if lines == HOOK else f"export LETTA_API_KEY=mhub_...\n{lines}\n"
+    times: list[float] = []
+    while not times or (min(times) > LONGEST and len(times) < 5):
+        times.append(seconds_to_end(home, url[hub], lines))
+    assert min(times) < LONGEST
+    if hub == "silent":
+        assert silent.asked.get(timeout=PATIENCE) == b"GET /api/project HTTP/1.1"
+
+
+@pytest.mark.parametrize("end", ["exit", "Ctrl-D", "window", "script", "failing script"])
+def test_the_hub_is_asked_when_a_shell_ends(home: Path, end: str) -> None:
+    with fake_hub({"status": "done"}) as (url, asked):
+        if "script" in end:
+            end_script(home, url, "set -eu\nfalse" if "failing" in end else "exit 3", 1 if "failing" in end else 3)
+        else:
+            shell = Terminal(home, url, HOOK)
+            shell.close() if end == "window" else shell.type("\x04" if end == "Ctrl-D" else "exit\n")
+            assert shell.ended() == (-signal.SIGHUP if end == "window" else 0)
+        wait_until(lambda: len(asked) == 2)
+    assert asked[1] == f"POST /api/sync Bearer {TOKEN}"
+
+
+def end_script(home: Path, url: str, ending: str, code: int) -> None:
+    lines = HOOK.replace("mhub_...", TOKEN)
+    command = ["bash", "-c", f"set -o pipefail\n{lines}\necho said\n{ending}"]
+    done = subprocess.run(command, env=shell_environment(home, url), capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "said\n", "")
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_name_that_is_looked_up_for_ever_is_given_up(home: Path, silent: Silent) -> None:
+    (home / "sitecustomize.py").write_text(
+        "import socket, time\nsocket.getaddrinfo = lambda *a, **k: time.sleep(600)\n"
+    )
+    environment = shell_environment(home, "http://hub.example:8000") | {
+        "PYTHONPATH": str(home),
+        "LETTA_API_KEY": TOKEN,
+    }
+    command = ["python3", str(home / "letta_memory_bridge.py"), "sync", "--no-wait", "--timeout", "1"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    said = "Error: http://hub.example:8000 did not answer in 1 seconds.\n"
+    assert (done.returncode, done.stdout, done.stderr.splitlines(True)[-1]) == (1, "", said)
+    assert TOKEN not in done.stderr
+
+
+# --- cron
+
+
+def as_cron(home: Path, line: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What a line of a crontab does: its command, with cron's few variables and its way with per cent signs."""
+    schedule, command = re.fullmatch(r"((?:\S+ ){5})(.+)", line).groups()  # type: ignore[union-attr]
+    assert schedule == "0 * * * * "
+    command, *stdin = re.split(r"(?<!\\)%", command)
+    environment = {"HOME": str(home), "LOGNAME": "somebody", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"} | variables
+    return subprocess.run(
+        ["/bin/sh", "-c", command.replace(r"\%", "%")],
+        cwd=home,
+        env=environment,
+        input="\n".join(stdin),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.fixture(scope="module")
+def env_file(hub_server: WebServer, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The hub's settings in a file, as an operator has them."""
+    file = tmp_path_factory.mktemp("hub") / "env"
+    names = ("MEMORYHUB_DATA", "DATABASE_URL", "SECRET_KEY", "FIELD_KEYS")
+    file.write_text("".join(f"{name}={hub_server.environment()[name]}\n" for name in names))
+    return str(file)
+
+
+def manage(env_file: str, *arguments: str) -> str:
+    command = [sys.executable, "manage.py", *arguments]
+    environment = {"PATH": os.environ["PATH"], "MEMORYHUB_ENV_FILE": env_file}
+    return subprocess.run(
+        command, cwd=BASE_DIR, env=environment, check=True, text=True, stdout=subprocess.PIPE, timeout=600
+    ).stdout
+
+
+def project(env_file: str, slug: str, *sides: str) -> str:
+    """A new project; a token for it."""
+    manage(env_file, "setup_project", slug, *sides)
+    return str(json.loads(manage(env_file, "create_token", slug, "Laptop", "--json"))["token"])
+
+
+def line_of(slug: str) -> str:
+    return cron_line(SimpleNamespace(slug=slug))  # type: ignore[arg-type]
+
+
+def test_the_sync_pages_line_syncs_and_speaks_up_when_it_failed(
+    hub_server: WebServer, env_file: str, tmp_path: Path, chroma_server: str, collection: str
+) -> None:
+    fill(open_server(chroma_server), memories(3, projects=("nightly",)), collection)
+    token = project(env_file, "nightly", "--chroma-url", chroma_server, "--collection", collection)
+    done = as_cron(tmp_path, line_of("nightly"), MEMORYHUB_ENV_FILE=env_file)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    assert len(json.loads(bridge("list", "--json", MEMORYHUB_URL=hub_server.url, LETTA_API_KEY=token).stdout)) == 3
+
+    project(env_file, "broken", "--chroma-url", f"http://127.0.0.1:{free_port()}")
+    done = as_cron(tmp_path, line_of("broken"), MEMORYHUB_ENV_FILE=env_file)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "broken: local: nothing listens at that address\n"
+
+
+def test_a_folder_with_a_per_cent_sign_survives_cron(tmp_path: Path, settings: Any) -> None:
+    folder = tmp_path / "100% ours"
+    folder.mkdir()
+    (folder / "manage.py").write_text("import pathlib, sys; pathlib.Path('done').write_text(' '.join(sys.argv[1:]))")
+    settings.BASE_DIR = folder
+    done = as_cron(tmp_path, line_of("planner"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (folder / "done").read_text() == "sync_memory --project planner"
+
+
+def test_the_guides_line_for_all_projects_is_that_of_the_page() -> None:
+    folder, python = shlex.quote(str(BASE_DIR)), shlex.quote(sys.executable)
+    ours = section("From cron").splitlines()[0].replace("/srv/memoryhub", folder).replace(".venv/bin/python", python)
+    assert ours.replace("sync_memory", "sync_memory --project planner") == line_of("planner")
+
+
+def test_the_guides_line_for_another_machine(home: Path) -> None:
+    key, address, line = section("From cron").splitlines()[1:]
+    variables = {one.partition("=")[0]: one.partition("=")[2] for one in (key, address)}
+    for run, code, said in (
+        ({"status": "done", "counters": {"pushed": 3}}, 0, ""),
+        ({"status": "failed"}, 1, "Error: The sync of planner ended as 'failed'.\n"),
+    ):
+        with fake_hub(run) as (url, asked):
+            variables |= {"LETTA_API_KEY": TOKEN, "MEMORYHUB_URL": url, "PATH": f"{home}/bin:/usr/bin:/bin"}
+            done = as_cron(home, line, **variables)
+            assert asked[-1].startswith("GET /api/sync/12")
+        assert (done.returncode, done.stdout, done.stderr.partition("Hint")[0]) == (code, "", said)
+
+
+def test_a_shell_that_ends_makes_the_hub_run(home: Path, hub_server: WebServer, env_file: str) -> None:
+    token = project(env_file, "shell", "--letta-url", "http://127.0.0.1:9")
+    lines = HOOK.replace("mhub_...", token)
+    done = subprocess.run(["bash", "-c", lines], env=shell_environment(home, hub_server.url), timeout=PATIENCE)
+    assert done.returncode == 0
+    runs = [sys.executable, str(home / "runs.py")]
+    (home / "runs.py").write_text(
+        "import json, sys, urllib.request as u\n"
+        f"call = u.Request('{hub_server.url}/api/sync', headers={{'Authorization': 'Bearer {token}'}})\n"
+        "print(len(json.load(u.build_opener(u.ProxyHandler({})).open(call))['items']))\n"
+    )
+    wait_until(lambda: subprocess.run(runs, capture_output=True, text=True).stdout == "1\n")
