@@ -12,7 +12,7 @@ from django.db.models import Case, IntegerField, QuerySet, Value, When
 from django.utils import timezone
 
 from blocks import actions
-from blocks.models import Memory, Origin, SyncState, digest_of
+from blocks.models import Memory, Origin, Revision, SyncState, digest_of
 from blocks.state import DEFAULT_LIMIT, complete
 from memoryhub.models import Project
 from syncjobs.models import Digest
@@ -49,25 +49,31 @@ def render(project: Project, memories: Iterable[Memory], limit: int = DEFAULT_LI
     return text
 
 
-def write_digest(project: Project, side: OpenSide) -> bool:
-    """Bring the digest block up to date; True if it was written.
+def write_digest(project: Project, side: OpenSide) -> Memory | None:
+    """Bring the digest block up to date; a memory that was made of what somebody else wrote into it, to be synced.
 
-    side: the project's Letta side. What somebody else wrote into it becomes a memory first. Raises `StoreError`.
+    side: the project's Letta side. Raises `StoreError`.
     """
     store, address = cast("LettaStore", side.store), side.connection.address
     current, limit = store.read_digest(project.slug)
-    text = render(project, chosen(project)[:MOST], limit)
-    if current == text:
-        return False
-    ours = Digest.objects.filter(project=project, address=address)
-    if current is not None and current.strip() and not ours.filter(hash=digest_of(current)).exists():
-        _rescue(project, current)
-    ours.get_or_create(project=project, address=address, hash=digest_of(text))
-    return store.write_digest(project.slug, text, current) == "written"
+    if current == render(project, chosen(project)[:MOST], limit):
+        return None
+    rescued = _rescue(project, current) if current and not _is_kept(project, address, current) else None
+    text = render(project, chosen(project)[:MOST], limit)  # with what was rescued
+    Digest.objects.get_or_create(project=project, address=address, hash=digest_of(text))
+    store.write_digest(project.slug, text, current)
+    return rescued
+
+
+def _is_kept(project: Project, address: str, text: str) -> bool:
+    """Whether a digest is ours, or says nothing, or was rescued already by a run that died before it replaced it."""
+    if not text.strip() or Digest.objects.filter(project=project, address=address, hash=digest_of(text)).exists():
+        return True
+    return Revision.objects.filter(memory__project=project, text_id=digest_of(text)).exists()
 
 
 @transaction.atomic
-def _rescue(project: Project, text: str) -> None:
+def _rescue(project: Project, text: str) -> Memory:
     """Keep a text that the hub never wrote as a memory of its own."""
     title = re.sub(r"^#+\s*", "", text.strip().partition("\n")[0])[:100] or "Digest block"
     memory = actions.new_memory(project, uuid4())
@@ -82,3 +88,4 @@ def _rescue(project: Project, text: str) -> None:
     extra = {"sync_state": SyncState.WAITING, "waiting_since": timezone.now()}
     note = "somebody wrote this into the digest block"
     actions.record([actions.Change(memory, state, Origin.LETTA, author="letta", note=note, extra=extra)])
+    return memory

@@ -19,7 +19,7 @@ from memoryhub.secrets import UnreadableSecret
 from syncjobs import leases, unchanged
 from syncjobs.apply import Batch
 from syncjobs.digest import write_digest
-from syncjobs.foresee import SHOWN_STEPS, chunked, foresee
+from syncjobs.foresee import chunked, foresee
 from syncjobs.match import Item
 from syncjobs.models import Intent, RunStatus, SyncRun
 from syncjobs.observe import Observation, glance, observe, observe_one
@@ -27,7 +27,7 @@ from syncjobs.purge import finish_of
 from syncjobs.recover import recover
 from syncjobs.sides import OpenSide, look_up_sides
 from syncjobs.stamps import leave_stamps
-from syncjobs.tally import Tally
+from syncjobs.tally import SHOWN_STEPS, Tally
 from syncjobs.twins import is_our_own, remove_twin
 
 logger = logging.getLogger(__name__)
@@ -141,7 +141,8 @@ class _Runner:
             self.sync_run.done += len(part)
         self._twins(observation)
         self._again()
-        update_digest(self.project, self.sides, self.tally)
+        self.tally.again |= update_digest(self.project, self.sides, self.tally)
+        self._again()
         leave_stamps(self.sides)
         self._idle_states(observation)
         self._count_items(observation)
@@ -319,33 +320,43 @@ def push(memory_ids: Iterable[int]) -> list[int]:
 
 def _push_project(project: Project, pks: list[int], holder: str) -> list[int]:
     sides, tally, busy = look_up_sides(project), Tally(), []
-    for pk in pks:
-        if not sync_memory(pk, sides, tally, holder) or pk in tally.again:
-            busy.append(pk)
-            tally.again.discard(pk)
-    update_digest(project, sides, tally)
+
+    def bring(pks: Iterable[int]) -> None:
+        for pk in pks:
+            if not sync_memory(pk, sides, tally, holder) or pk in tally.again:
+                busy.append(pk)
+                tally.again.discard(pk)
+
+    bring(pks)
+    bring(update_digest(project, sides, tally))
     leave_stamps(sides)
     for error in tally.errors:
         logger.warning("push to %s of %s: %s", error["side"], project.slug, error["error"])
     return busy
 
 
-def update_digest(project: Project, sides: list[OpenSide], tally: Tally) -> None:
-    """Bring the project's digest block up to date, where there is a Letta server that may be written."""
+def update_digest(project: Project, sides: list[OpenSide], tally: Tally) -> set[int]:
+    """Bring the project's digest block up to date, where there is a Letta server that may be written.
+
+    Returns the memories that were made of what somebody else wrote into it: they have to be synced still.
+    """
+    rescued = set()
     for side in sides:
         if side.side == "letta" and side.writes and not side.error:
             try:
-                _write_digest_alone(project, side)
+                memory = _write_digest_alone(project, side)
+                rescued |= {memory.pk} if memory else set()
             except StoreError as error:
                 tally.fail(None, side.side, f"the digest block: {error}")
+    return rescued
 
 
-def _write_digest_alone(project: Project, side: OpenSide) -> None:
+def _write_digest_alone(project: Project, side: OpenSide) -> Memory | None:
     """A run and a push, or two pushes, may come to it at once, and each would make one."""
     holder = leases.new_holder()
     for _ in range(DIGEST_TRIES):
         with leases.held([leases.of_digest(project.pk)], holder) as got:
             if got:
-                write_digest(project, side)
-                return
+                return write_digest(project, side)
         time.sleep(0.1)
+    return None
