@@ -276,7 +276,6 @@ def _take(
     gone, unknown, out, unshown = _prove(side, missing, alive) if missing else (set(), set(), set(), [])
     found.problems[side.side] = problems = problems + unshown
     found.unknown[side.side] = unknown | {snapshot.id for snapshot in problems}
-    found.unknown[side.side] |= {link.external_id for link in links if link.status == "out"} - present
     found.out[side.side] = out
     gone -= found.unknown[side.side]
     if not look.complete:

@@ -62,7 +62,6 @@ def test_locked_for_longer_than_we_wait(troupe: Troupe, server: str) -> None:
     busy(troupe)
     other = sqlite3.connect(troupe.path, isolation_level=None, check_same_thread=False, timeout=60)
 
-
     def lock() -> None:
         other.execute("BEGIN IMMEDIATE")
 

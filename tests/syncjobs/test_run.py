@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.utils import timezone
@@ -19,7 +20,7 @@ from syncjobs.conflicts import resolve
 from syncjobs.foresee import preview
 from syncjobs.models import Intent, Lease, Replica
 from syncjobs.sides import confirm
-from tests.syncjobs.fakes import LETTA, LOCAL, Crash, Fault
+from tests.syncjobs.fakes import LETTA, LOCAL, Crash, FakeLetta, Fault
 from tests.syncjobs.world import World, did, history, quiet
 
 SIDES = [LETTA, LOCAL]
@@ -357,6 +358,28 @@ def test_out_of_scope_never_deletes_nor_recreates(synced: World, side: str) -> N
     thing.hidden = False
     assert did(synced.run()) == {"pushed": 1}
     synced.everywhere("two")
+
+
+@pytest.mark.parametrize("edited", [False, True])
+@pytest.mark.parametrize("side", SIDES)
+def test_deleted_for_good_after_it_left_the_project(synced: World, side: str, edited: bool) -> None:
+    """As if no run had looked in between: archived, unless somebody changed it since."""
+    thing = synced.servers[side].only()
+    thing.hidden = True
+    synced.synced()
+    if edited:
+        synced.edit(synced.memory(), text="two")
+    del synced.servers[side].things[thing.id]
+    run = synced.run(allow_deletions=True)
+    assert run.status == "done"
+    if edited:
+        synced.everywhere("two")
+        assert "made again" in synced.memory().notice
+    else:
+        synced.everywhere()
+        assert synced.memory().archived_at
+    assert not Replica.objects.filter(status="out").exists()
+    assert quiet(synced.run())
 
 
 def test_an_item_of_another_hub_with_the_same_mark_is_not_ours(world: World) -> None:
@@ -913,11 +936,25 @@ def test_what_somebody_wrote_into_the_digest_becomes_a_memory_first(synced: Worl
     synced.letta.digests["planner"] += "\nan agent's own note"
     theirs = synced.letta.digests["planner"]
     run = synced.run()
-    assert (run.status, did(run)) == ("done", {})
-    assert Memory.objects.filter(text=theirs).exists()
-    synced.synced()
-    assert theirs in synced.letta.texts()
+    assert (run.status, did(run)) == ("done", {"created": 2})
+    synced.everywhere("one", theirs)
+    assert "an agent's own note" in synced.letta.digests["planner"]
     assert quiet(synced.run())
+
+
+def test_a_push_that_finds_something_in_the_digest_brings_it_everywhere(synced: World) -> None:
+    synced.letta.digests["planner"] = "an agent's own note"
+    assert synced.push(synced.memory()) == []
+    synced.everywhere("one", "an agent's own note")
+    assert quiet(synced.run())
+
+
+def test_what_stands_in_the_digest_is_taken_in_once_though_the_run_dies_before_it_is_replaced(synced: World) -> None:
+    synced.letta.digests["planner"] = "an agent's own note"
+    with patch.object(FakeLetta, "write_digest", side_effect=Crash), pytest.raises(Crash):
+        synced.run()
+    synced.synced()
+    synced.everywhere("one", "an agent's own note")
 
 
 def test_an_earlier_digest_of_ours_is_overwritten(synced: World) -> None:
