@@ -187,7 +187,18 @@ CONTENT_SECURITY_POLICY = {
 
 LOG_LEVEL = env.log_level("LOG_LEVEL", "INFO")
 # These would log whole requests, headers with API keys among them.
-QUIET = ("httpx", "httpcore", "letta_client", "chromadb", "urllib3", "requests", "markdown_it", "environ")
+QUIET = (
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "mcp",
+    "letta_client",
+    "chromadb",
+    "urllib3",
+    "requests",
+    "markdown_it",
+    "environ",
+)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
