@@ -92,15 +92,18 @@ def shell_environment(home: Path, url: str) -> dict[str, str]:
 class Terminal:
     """An interactive bash with the guide's lines in its ~/.bashrc."""
 
-    def __init__(self, home: Path, url: str, lines: str) -> None:
-        (home / ".bashrc").write_text(f"PS1='ready> '\n{lines.replace('mhub_...', TOKEN)}")
+    def __init__(self, home: Path, url: str, lines: str, script: str = "") -> None:
+        lines = lines.replace("mhub_...", TOKEN)
+        (home / ".bashrc").write_text(f"PS1='ready> '\n{lines}")
+        arguments = ["-c", lines + script] if script else ["-i"]
         environment = shell_environment(home, url)
         self.pid, self.terminal = pty.fork()
         if not self.pid:
             os.chdir(home)
-            os.execve("/bin/bash", ["bash", "-i"], environment)
+            os.execve("/bin/bash", ["bash", *arguments], environment)
         self.output = ""
-        self.read(lambda: self.output.endswith("ready> "))
+        if not script:
+            self.read(lambda: self.output.endswith("ready> "))
 
     def read(self, enough: Callable[[], bool] = lambda: False) -> None:
         while not enough():
@@ -163,6 +166,15 @@ def test_the_hub_is_asked_when_a_shell_ends(home: Path, end: str) -> None:
             assert shell.ended() == (-signal.SIGHUP if end == "window" else 0)
         wait_until(lambda: len(asked) == 2)
     assert asked[1] == f"POST /api/sync Bearer {TOKEN}"
+
+
+def test_the_window_of_a_script_may_close_at_once(home: Path) -> None:
+    """Its end is the end of the terminal, which hangs up on whatever the script has started."""
+    with fake_hub({"status": "done"}) as (url, asked):
+        shell = Terminal(home, url, HOOK, script="exit 3")
+        assert shell.ended() == 3
+        shell.close()
+        wait_until(lambda: len(asked) == 2)
 
 
 def end_script(home: Path, url: str, ending: str, code: int) -> None:
