@@ -54,7 +54,7 @@ def _made(intent: Intent, marked: list[Snapshot]) -> Snapshot | None:
     be another memory's by now.
     """
     ours = [item for item in marked if item.in_scope or item.project == intent.memory.project.slug]
-    others = intent.connection.replicas.exclude(memory=intent.memory).filter(external_id__in=[i.id for i in ours])
+    others = of_items(intent.connection, [i.id for i in ours]).exclude(memory=intent.memory)
     taken = set(others.values_list("external_id", flat=True))
     return next((item for item in ours if item.id not in taken), None)
 
@@ -78,7 +78,7 @@ def _finish(side: OpenSide, intent: Intent, seen: Snapshot) -> Snapshot | None:
     else:
         again = Write("update", intent.memory.uuid, state, id=seen.id, expected=None)
     (outcome,) = side.store.write([again])
-    if outcome.status == "unclear":
+    if outcome.status in ("unclear", "refused"):
         raise Unfinished
     gone = outcome.status == "gone" or (intent.op == "delete" and outcome.status == "done")
     return None if gone else outcome.snapshot or seen

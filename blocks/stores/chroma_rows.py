@@ -39,6 +39,7 @@ class Rows:
         self.one_call = most or ONE_CALL
         self.many_ids = most or MANY_IDS
         self.page = most
+        self.taken = 0  # calls that the server took and that write
 
     def matching(self, where: Where | None) -> list[Row]:
         """All rows that match."""
@@ -118,17 +119,20 @@ class Rows:
                     metadatas=[row.meta for row in some],
                     embeddings=[row.vector for row in some],  # type: ignore[arg-type]
                 )
+            self.taken += 1
 
     def update(self, rows: Iterable[Row]) -> None:
         """Merge metadata into rows that are there; silently nothing for one that is not."""
         for some in self._packed(rows):
             with errors():
                 self.collection.update(ids=[row.id for row in some], metadatas=[row.meta for row in some])
+            self.taken += 1
 
     def delete(self, ids: Sequence[str]) -> None:
         for some in batched(ids, self.many_ids):
             with errors():
                 self.collection.delete(ids=some)
+            self.taken += 1
 
     def nearest(self, vector: list[float], count: int, where: Where | None) -> list[tuple[Row, float]]:
         """The `count` nearest rows (without their texts) and their cosine similarities, nearest first."""

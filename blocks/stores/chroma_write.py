@@ -198,27 +198,32 @@ class Writer:
 
     # --- the calls
 
-    def _execute(self, steps: list[Step], vectors: dict[str, list[float]]) -> Iterator[Outcome]:
-        """The steps, all at once; if the server does not take them, in halves, to find the one it minds."""
+    def _execute(self, steps: list[Step], vectors: dict[str, list[float]], begun: bool = False) -> Iterator[Outcome]:
+        """The steps, all at once; if the server does not take them, in halves, to find the one it minds.
+
+        begun: some of their calls were taken already. What is refused then may be half there: that is unclear.
+        """
         if not steps:
             return
         if self.away:
             yield from (Outcome(step.write, "unclear", error=str(self.away)) for step in steps)
             return
+        taken = self.rows.taken
         try:
             self._send(steps, vectors)
         except StoreError as error:
             if error.kind == "unauthorized":
                 raise
+            begun = begun or self.rows.taken > taken
             if error.kind in NO_SERVER or self.failures >= GIVE_UP_AFTER:
                 self.away = error
             elif len(steps) > 1 and isinstance(error, (AnswerError, Unsendable)):
                 middle = len(steps) // 2
-                yield from self._execute(steps[:middle], vectors)
-                yield from self._execute(steps[middle:], vectors)
+                yield from self._execute(steps[:middle], vectors, begun)
+                yield from self._execute(steps[middle:], vectors, begun)
                 return
             self.failures += not error.permanent
-            status = "refused" if error.permanent and not self.away else "unclear"
+            status = "refused" if error.permanent and not self.away and not begun else "unclear"
             yield from (Outcome(step.write, status, error=str(error)) for step in steps)  # type: ignore[arg-type]
             return
         self.failures = 0

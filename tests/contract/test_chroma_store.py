@@ -241,6 +241,18 @@ def test_an_item_only_the_server_minds_is_found_among_many(store, monkeypatch):
     assert len(store.look().snapshots) == 20
 
 
+def test_what_is_refused_after_a_part_of_it_was_taken_is_unclear(store, monkeypatch):
+    snapshot = made(store, LONG)
+
+    def refuse(self, rows):
+        raise AnswerError(400, b'{"error": "InvalidArgumentError", "message": "no"}')
+
+    monkeypatch.setattr(chroma_rows.Rows, "update", refuse)
+    (meant, other) = do(store, update(snapshot, text=f"{LONG} and more"), create("another"))
+    assert (meant.status, meant.error) == ("unclear", "Chroma answered 400: no")
+    assert other.status == "unclear"  # its own calls were sent together with those
+
+
 def test_a_write_that_is_not_seen_afterwards_is_unclear(store, monkeypatch):
     snapshot = made(store)
     monkeypatch.setattr(chroma_rows.Rows, "update", lambda self, rows: list(rows))

@@ -191,6 +191,8 @@ def faulty_proxy(target: str) -> Iterator[Proxy]:
 
 def replaced(fault: str, status: int, data: bytes) -> tuple[int, str, bytes]:
     """The reply that comes instead."""
+    if fault == "refused":  # as Chroma says it
+        return 400, JSON, b'{"error": "InvalidArgumentError", "message": "the quota is used up"}'
     if fault == "failed_after":
         return 500, JSON, b'{"detail": "An internal server error occurred"}'
     if fault == "half":

@@ -146,6 +146,24 @@ def test_the_connection_breaks_again_while_it_is_finished(
 
 
 @some_changes
+def test_refused_in_the_middle(mixed: Mixed, proxy: Proxy, change: Callable[[Mixed], None]) -> None:
+    """Once the first call of a write was taken; then also whatever would finish it. Later the server takes it."""
+    change(mixed)
+    writes = iter(range(1000))
+
+    def choose(method: str, path: str) -> str:
+        write = path.endswith(("/upsert", "/update", "/delete"))
+        return "refused" if write and next(writes) else ""
+
+    proxy.begin(choose)
+    assert mixed.sync().result["status"] == "failed"
+    assert torn(mixed)
+    assert mixed.sync().result["status"] == "failed"
+    proxy.begin()
+    mixed.heal()
+
+
+@some_changes
 @pytest.mark.parametrize("which", [0, -1])
 def test_what_another_program_writes_into_a_torn_record_is_kept(
     mixed: Mixed, change: Callable[[Mixed], None], which: int
