@@ -14,9 +14,9 @@ from syncjobs.observe import Observation, observe
 from syncjobs.plan import NAMES
 from syncjobs.planning import Planner, Work, describe
 from syncjobs.sides import look_up_sides
+from syncjobs.tally import SHOWN_STEPS
 
 BRAKE_SHARE, BRAKE_LEAST = 0.20, 5
-SHOWN_STEPS = 1000
 T = TypeVar("T")
 
 

@@ -12,6 +12,8 @@ from django.utils import timezone
 from blocks.models import Memory, SyncState
 from syncjobs.models import Conflict, Intent, zero_counters
 
+SHOWN_STEPS = 1000  # of a run; the rest is only counted
+
 
 @dataclass
 class Tally:
@@ -51,6 +53,8 @@ def close_intents(intents: Iterable[Intent]) -> None:
 
 def show_states(standings: list[tuple[Memory, SyncState]]) -> None:
     """Show how memories stand, except those that somebody edited since they were planned. Call in a transaction."""
+    if not standings:
+        return
     ids = [memory.pk for memory, _ in standings]
     numbers = dict(Memory.objects.select_for_update().filter(pk__in=ids).values_list("pk", "number"))
     in_conflict = set(Conflict.objects.filter(memory_id__in=ids, closed_at=None).values_list("memory_id", flat=True))
