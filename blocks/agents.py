@@ -26,8 +26,9 @@ class NoSuchBlock(Exception):
 
 def of_project(project: Project) -> QuerySet[Agent]:
     """Its agents, the newest first, each with what `blocks_of` looks at."""
-    attached = Attachment.objects.select_related("private").prefetch_related(
-        Prefetch("memory", queryset=builtin.memories(project))
+    attached = Attachment.objects.prefetch_related(
+        Prefetch("memory", queryset=builtin.memories(project)),
+        Prefetch("private", queryset=project.private_blocks.all()),  # one object for all who see it: see `digest.fill`
     )
     return Agent.objects.filter(project=project).prefetch_related(Prefetch("attachments", queryset=attached))
 

@@ -2,7 +2,7 @@
 
 A *block* is a dict as Letta's API has it, without id and times. Its label, value, description, limit, read_only, tags
 and some of its metadata are fields of the memory; what else it says is kept in `BlockExtra`, so that every block
-comes back as it was given. Not every block is a memory: see `PrivateBlock`.
+comes back as it was given. Not every block is a memory: see `PrivateBlock`, and `digest` for the one that is computed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from django.db import transaction
 from django.db.models import Max, OuterRef, Q, Subquery
 from django.utils import timezone
 
-from blocks import actions
-from blocks.models import Attachment, BlockExtra, Memory, MemoryQuerySet, PrivateBlock, Revision
+from blocks import actions, digest
+from blocks.models import Attachment, BlockExtra, Memory, MemoryQuerySet, PrivateBlock, Revision, digest_of
 from blocks.state import DEFAULT_KIND, DEFAULT_LIMIT, MARK, State, clean_tags
 from blocks.stores.letta_blocks import IN_METADATA, is_private, unsendable
 from blocks.validation import check_kind, check_length, check_limit, check_tags
@@ -33,6 +33,7 @@ OTHERS = (
     *("preserve_on_migration", "hidden"),
 )
 EMPTY: Block = dict.fromkeys(OTHERS) | {"preserve_on_migration": False}
+OF_DIGEST = ("value", "description", "limit", "read_only")  # what may be written of it
 MAX_LABEL, MAX_MARKS = 500, 20
 
 
@@ -42,6 +43,10 @@ class Unfit(Exception):
     def __init__(self, field: str, why: str) -> None:
         super().__init__(why)
         self.field = field
+
+
+class Kept(Exception):
+    """A block that is always there was to be deleted."""
 
 
 class LabelTaken(Exception):
@@ -60,7 +65,7 @@ def memories(project: Project) -> MemoryQuerySet:
 
 def find(project: Project, uuid: UUID, *, lock: bool = False) -> Row | None:
     """A block; lock: nobody else changes it until the transaction ends."""
-    for rows in (memories(project), PrivateBlock.objects.filter(project=project)):
+    for rows in (memories(project), project.private_blocks.all()):
         chosen: Any = rows.filter(uuid=uuid)
         if lock:
             chosen = chosen.select_for_update(of=("self",))
@@ -88,6 +93,7 @@ def block_of(row: Row) -> Block:
         tags, metadata, others = [*extra.marks, *row.tags], metadata_of(row, extra.metadata), extra.fields
         description, is_template = row.description or row.title, False
     else:
+        digest.fill(row)
         tags, metadata, others, description = row.tags, row.metadata, row.fields, row.description
         is_template = row.is_template
     return {
@@ -127,7 +133,8 @@ def version_of(row: Row) -> str:
     """Differs whenever anything of the block does."""
     if isinstance(row, Memory):
         return f"{row.number}.{extra_of(row).version}-{row.hash[:16]}"
-    return f"{row.version}"
+    digest.fill(row)
+    return f"{row.version}-{digest_of(row.text)[:16]}" if row.is_digest else f"{row.version}"
 
 
 # --- Writing ----------------------------------------------------------------------------------------------
@@ -174,6 +181,8 @@ def update(row: Row, changes: Mapping[str, Any], agent: str) -> Row:
     changes = {name: value for name, value in said.items() if value != before[name]}
     if not changes:
         return row
+    if isinstance(row, PrivateBlock) and row.is_digest:
+        return _update_digest(row, changes, before, agent)
     check(changes, before)
     if changes.get("label"):
         _check_label_free(row, changes["label"])
@@ -183,6 +192,21 @@ def update(row: Row, changes: Mapping[str, Any], agent: str) -> Row:
         row.save()
         return row
     return _update_memory(row, changes, agent)
+
+
+def _update_digest(row: PrivateBlock, changes: Block, before: Block, agent: str) -> PrivateBlock:
+    """A text that is written into the digest becomes a memory: the digest goes on being computed."""
+    for name in changes:
+        if name not in OF_DIGEST:
+            raise Unfit(name, f"The {name} of this block stays as it is: the hub computes the project's digest.")
+    check(changes, before | {"value": ""})
+    digest.keep(row, changes.pop("value", ""), agent)
+    row.text = ""
+    if changes:
+        _fill_private(row, changes, agent)
+        row.version += 1
+        row.save()
+    return row
 
 
 def _update_memory(memory: Memory, changes: Mapping[str, Any], agent: str) -> Memory:
@@ -225,9 +249,11 @@ def _others(block: Mapping[str, Any]) -> dict[str, Any]:
 
 @transaction.atomic
 def remove(row: Row, agent: str) -> None:
-    """Take a block away: a memory is archived, people can bring it back."""
+    """Take a block away: a memory is archived, people can bring it back. Raises `Kept`."""
     if isinstance(row, Memory):
         actions.archive([row], agent=agent)
+    elif row.is_digest:
+        raise Kept("This block is the project's digest, which the hub computes. An agent can be detached from it.")
     else:
         row.delete()
 

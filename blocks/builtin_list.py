@@ -15,6 +15,7 @@ from django.db import connections
 from django.db.models import Count, Q, QuerySet
 from django.db.models.expressions import RawSQL
 
+from blocks import digest
 from blocks.builtin import Key, Row, find, key_of, memories
 from blocks.models import Memory, PrivateBlock
 from blocks.state import MARK
@@ -92,7 +93,8 @@ def _beyond(key: Key | None, way: str, order: Sequence[str]) -> Q:
 def _tables(project: Project, wanted: Wanted) -> list[tuple[QuerySet[Any], tuple[str, ...]]]:
     if wanted.nobody:
         return []
-    private = PrivateBlock.objects.filter(project=project, is_template=wanted.templates)
+    digest.block_of(project)
+    private = project.private_blocks.filter(is_template=wanted.templates)
     if not wanted.hidden:
         private = private.filter(hidden=False)
     found: list[tuple[QuerySet[Any], tuple[str, ...]]] = [(_narrowed(private, project, wanted, "fields__"), OF_PRIVATE)]
@@ -107,13 +109,24 @@ def _narrowed(rows: QuerySet[Any], project: Project, wanted: Wanted, fields: str
         f"{fields}template_name": wanted.template_name,
         f"{fields}project_id": wanted.project_id,
     }
-    search = {"label__icontains": wanted.label_search, "text__icontains": wanted.value_search}
-    rows = rows.filter(**{name: value for name, value in (equal | search).items() if value})
+    equal["label__icontains"] = wanted.label_search
+    rows = rows.filter(**{name: value for name, value in equal.items() if value})
+    if wanted.value_search:
+        rows = rows.filter(_saying(rows, project, wanted.value_search))
     if wanted.description_search:
         rows = rows.filter(_described(rows, wanted.description_search))
     if wanted.tags is not None:
         rows = _tagged(rows, project, wanted.tags, wanted.match_all_tags)
     return _seen_by(rows, wanted)
+
+
+def _saying(rows: QuerySet[Any], project: Project, words: str) -> Q:
+    said = Q(text__icontains=words)
+    if rows.model is Memory:
+        return said
+    own = digest.block_of(project)
+    digest.fill(own)
+    return said | Q(pk=own.pk) if words.casefold() in own.text.casefold() else said
 
 
 def _described(rows: QuerySet[Any], words: str) -> Q:

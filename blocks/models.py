@@ -276,7 +276,8 @@ class BlockExtra(models.Model):
 
 class PrivateBlock(models.Model):
     """A block of the built-in Letta server that is no memory: an agent's own (human, persona), a template, a hidden
-    one, or another hub's digest or marker. People do not see it, and it has no history.
+    one, the project's digest (`blocks.digest`), or another hub's digest or marker. People do not see it, and it has no
+    history.
 
     after: the id of the latest memory when it was made, which puts both in one order. fields: as in `BlockExtra`.
     """
@@ -291,6 +292,7 @@ class PrivateBlock(models.Model):
     read_only = models.BooleanField(default=False)
     hidden = models.BooleanField(default=False)
     is_template = models.BooleanField(default=False)
+    is_digest = models.BooleanField(default=False, editable=False, help_text="Its text is computed, and not stored.")
     tags = models.JSONField(default=list)
     metadata = models.JSONField(default=dict)
     fields = models.JSONField(default=dict)

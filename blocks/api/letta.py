@@ -19,7 +19,7 @@ from ninja import Router
 from ninja.errors import HttpError, ValidationError
 
 from blocks.agents import NoSuchBlock
-from blocks.builtin import LabelTaken, Unfit
+from blocks.builtin import Kept, LabelTaken, Unfit
 from blocks.builtin_list import UnknownCursor
 from memoryhub.api import new_api
 
@@ -90,8 +90,9 @@ def malformed(request: HttpRequest, error: Malformed) -> HttpResponse:
     return unprocessable(request, str(error), examples=[f"{error.kind}-{EXAMPLE}"])
 
 
+@api.exception_handler(Kept)
 @api.exception_handler(LabelTaken)
-def taken(request: HttpRequest, error: LabelTaken) -> HttpResponse:
+def taken(request: HttpRequest, error: Exception) -> HttpResponse:
     return answer(request, 409, str(error))
 
 

@@ -186,14 +186,16 @@ class LettaStore:
     def read_digest(self, slug: str) -> tuple[str | None, int]:
         """A project's digest (None: there is none yet) and how many characters it may have.
 
-        Also of a block that has its label but not yet the tag.
+        Also of a block that has its label but not yet the tag. One that the server computes itself is none of ours.
         """
         block = letta_digest.find_digest(self._calls, slug)
-        return block["value"] if block else None, letta_digest.limit_of(block)
+        known = None if letta_digest.is_computed(block) else block
+        return known["value"] if known else None, letta_digest.limit_of(block)
 
     def write_digest(self, slug: str, value: str, expected_value: str | None) -> Literal["written", "changed"]:
         """Write a project's digest if its text is still `expected_value` (None: there is none yet).
 
+        One that the server computes itself is left alone, as one that was changed.
         Raises StoreError, permanent where the text is longer than the block's limit.
         """
         return letta_digest.write_digest(self._calls, slug, value, expected_value)

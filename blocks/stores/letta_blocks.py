@@ -11,6 +11,8 @@ from blocks.state import MARK, PRIVATE_LABELS, State, clean_tags, unstorable
 from blocks.stores.base import Snapshot
 
 MEMORY, PROJECT, DIGEST, MARKER = "memhub:memory:", "memhub:project:", "memhub:digest:", "memhub:marker:"
+DIGEST_DESCRIPTION = "The memories this project shares, in short. Written by Memory Hub."
+COMPUTED = {"computed_by": "memoryhub"}  # the metadata of a digest that a hub computes, as the Letta server that it is
 IN_METADATA = ("title", "kind", "source", "file_path", "client", "priority", "status", "created_at")
 OWN_DESCRIPTION = "memhub_description"  # set where the description is the hub's own although it equals the title
 INT32, INT64 = 2**31, 2**63
@@ -64,6 +66,11 @@ def is_private(block: Mapping[str, Any], tags: Sequence[str]) -> bool:
         or bool(block.get("is_template"))
         or any(tag.startswith((DIGEST, MARKER)) for tag in tags)
     )
+
+
+def digest_label(slug: str) -> str:
+    """The label that the original bridge gave a project's digest block."""
+    return f"shared_memory_{slug}"
 
 
 def tags_of(block: Mapping[str, Any]) -> list[str]:

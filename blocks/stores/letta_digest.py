@@ -7,24 +7,28 @@ from typing import Any, Literal
 
 from blocks.state import DEFAULT_LIMIT, LABEL, MARK
 from blocks.stores.base import StoreError
-from blocks.stores.letta_blocks import DIGEST, MEMORY, PROJECT, difference, mark_of, tags_of, unsendable
+from blocks.stores.letta_blocks import (
+    COMPUTED,
+    DIGEST,
+    DIGEST_DESCRIPTION,
+    MEMORY,
+    PROJECT,
+    difference,
+    digest_label,
+    mark_of,
+    tags_of,
+    unsendable,
+)
 from blocks.stores.letta_calls import CallError, Calls, block_path
-
-DESCRIPTION = "The memories this project shares, in short. Written by Memory Hub."
-
-
-def label_of(slug: str) -> str:
-    """The label that the original bridge gave this block."""
-    return f"shared_memory_{slug}"
 
 
 def find_digest(calls: Calls, slug: str) -> dict[str, Any] | None:
     """The digest of a project by its tag, else a block that only has its label."""
     blocks = usable(calls.blocks({"tags": [DIGEST + slug], "limit": 10, "order": "asc"}))
-    if not blocks and LABEL.fullmatch(label_of(slug)):  # the server refuses to look for another label
+    if not blocks and LABEL.fullmatch(digest_label(slug)):  # the server refuses to look for another label
         blocks = [
             block
-            for block in usable(calls.blocks({"label": label_of(slug), "limit": 50, "order": "asc"}))
+            for block in usable(calls.blocks({"label": digest_label(slug), "limit": 50, "order": "asc"}))
             if unclaimed(block, slug)
         ]
     return blocks[0] if blocks else None
@@ -46,6 +50,11 @@ def unclaimed(block: Mapping[str, Any], slug: str) -> bool:
     )
 
 
+def is_computed(block: Mapping[str, Any] | None) -> bool:
+    """Whether the server is a hub that keeps this digest itself: it is neither ours to write, nor anybody's text."""
+    return bool(block) and (block or {}).get("metadata") == COMPUTED
+
+
 def limit_of(block: Mapping[str, Any] | None) -> int:
     limit = block.get("limit") if block else None
     return limit if type(limit) is int else DEFAULT_LIMIT
@@ -54,21 +63,21 @@ def limit_of(block: Mapping[str, Any] | None) -> int:
 def write_digest(calls: Calls, slug: str, value: str, expected: str | None) -> Literal["written", "changed"]:
     """See `LettaStore.write_digest`."""
     block = find_digest(calls, slug)
-    if (block["value"] if block else None) != expected:
+    if is_computed(block) or (block["value"] if block else None) != expected:
         return "changed"
     if len(value) > limit_of(block):
         raise StoreError(f"The digest is longer than its block allows ({limit_of(block)}).", permanent=True)
     if reason := unsendable(value):
         raise StoreError(f"The digest {reason}.", permanent=True)
     if block is None:
-        calls.call("post", "/v1/blocks/", body=body_of(slug, value, []) | {"description": DESCRIPTION})
+        calls.call("post", "/v1/blocks/", body=body_of(slug, value, []) | {"description": DIGEST_DESCRIPTION})
         return "written"
     return patch_digest(calls, block, body_of(slug, value, tags_of(block)))
 
 
 def body_of(slug: str, value: str, tags: list[str]) -> dict[str, Any]:
     foreign = [tag for tag in tags if not tag.startswith(MARK)]
-    return {"label": label_of(slug), "value": value, "tags": [DIGEST + slug, *foreign]}
+    return {"label": digest_label(slug), "value": value, "tags": [DIGEST + slug, *foreign]}
 
 
 def patch_digest(calls: Calls, block: Mapping[str, Any], body: dict[str, Any]) -> Literal["written", "changed"]:

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import letta_memory_bridge
+from blocks import digest
 from blocks.state import kind_of
 from blocks.stores.chroma_records import documents, state_of
 from blocks.stores.chroma_rows import Row
 from blocks.stores.chunks import original_chunks, split
 from letta_memory_bridge import LettaMemoryBridge, NotSynced, note_of, place_of, text_of
-from syncjobs import digest
 from tests.contract.letta import Server
 from tests.original_store import Memory, body, fill, make_folder, memories, open_server
 from tests.scripts.bridge import bridge, fake_hub
@@ -74,7 +74,7 @@ def test_the_digest_is_the_one_the_hub_writes(
 
 
 def digest_of(slug: str, items: list[Memory]) -> str:
-    """What `syncjobs.digest` renders of these, in the order that it asks the database for."""
+    """What `blocks.digest` renders of these, in the order that it asks the database for."""
     own = [item for item in items if item.metadata["project_name"] == slug]
     own.sort(key=lambda item: item.metadata["created_at"], reverse=True)
     kinds = {item.id: kind_of(item.metadata["doc_type"], item.metadata["artifact_type"]) for item in own}
