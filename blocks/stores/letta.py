@@ -10,12 +10,13 @@ from typing import Any, Literal
 from uuid import UUID
 
 from blocks.state import FIELDS
-from blocks.stores import letta_agents, letta_digest, letta_server
+from blocks.stores import letta_agents, letta_digest, letta_roster, letta_server
 from blocks.stores.base import Look, Outcome, Probe, Snapshot, StoreError, Write
 from blocks.stores.letta_agents import Agents
 from blocks.stores.letta_blocks import MEMORY, Scope, is_private, read_block, tags_of
 from blocks.stores.letta_calls import THREADS, CallError, Calls, block_path
 from blocks.stores.letta_list import Listing
+from blocks.stores.letta_roster import AgentSeen
 from blocks.stores.letta_writes import Writer, in_threads
 from blocks.stores.prints import Kept, Print
 
@@ -182,6 +183,27 @@ class LettaStore:
 
     def agent_turn(self, id: str, begun_by: datetime, going_on_at: datetime) -> str:
         return self._agents.had_turn(id, begun_by, going_on_at)
+
+    def list_agents(self) -> tuple[list[AgentSeen], bool]:
+        """The server's agents with the blocks each sees, and whether these are all."""
+        return letta_roster.list_agents(self._calls)
+
+    def find_agent(self, id: str) -> AgentSeen | None:
+        return letta_roster.find_agent(self._calls, id)
+
+    def attach(self, agent: str, block: str) -> None:
+        letta_roster.attach(self._calls, agent, block)
+
+    def detach(self, agent: str, block: str) -> None:
+        letta_roster.detach(self._calls, agent, block)
+
+    def create_agent(self, name: str, model: str, blocks: Sequence[str]) -> AgentSeen:
+        return letta_roster.create_agent(self._calls, name, model, blocks, self.slug)
+
+    def digest_id(self) -> str:
+        """The id of the project's digest block, '' without one."""
+        block = letta_digest.find_digest(self._calls, self.slug)
+        return str(block["id"]) if block else ""
 
     def read_digest(self, slug: str) -> tuple[str | None, int]:
         """A project's digest (None: there is none yet) and how many characters it may have.
