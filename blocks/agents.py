@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 from django.utils import timezone
 
 from blocks import builtin
@@ -17,6 +17,7 @@ from blocks.state import clean_tags
 from memoryhub.models import Project
 
 MAX_NAME = 200
+LIVE = Q(memory__archived_at=None, memory__deleted_at=None, memory__shared=True, memory__isnull=False)
 FIELDS = ("name", "description", "tags", "metadata", "settings")
 
 
@@ -43,6 +44,25 @@ def seeing(row: Row) -> QuerySet[Agent]:
     """The agents that see a block."""
     mine = {"attachments__memory": row} if isinstance(row, Memory) else {"attachments__private": row}
     return of_project(row.project).filter(**mine)
+
+
+def listed(project: Project) -> QuerySet[Agent]:
+    """Its agents for a list, each with `shown`: what is attached to it and is there, memories without their texts."""
+    names = [f"memory__{name}" for name in ("uuid", "project_id", "label", "title")]
+    there = Q(private__isnull=False) | LIVE
+    shown = Attachment.objects.filter(there).select_related("memory", "private")
+    shown = shown.only("agent_id", "private__is_digest", *names)
+    attached = Prefetch("attachments", shown.order_by("pk"), "shown")
+    return Agent.objects.filter(project=project).prefetch_related(attached)
+
+
+def names_of(memory: Memory) -> list[dict[str, str]]:
+    """The registered agents that see a memory, each as `id` and `name`; none of one that is no block now."""
+    if not (memory.live and memory.shared):
+        return []
+    known = getattr(memory, "attached", None)
+    attached = memory.attachments.select_related("agent").order_by("pk") if known is None else known
+    return [{"id": one.agent.letta_id, "name": one.agent.name} for one in attached]
 
 
 @transaction.atomic

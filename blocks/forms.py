@@ -9,6 +9,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
+from blocks import agents
 from blocks.lineends import as_submitted, keep_line_endings, to_lf
 from blocks.models import Memory
 from blocks.state import DEFAULT_KIND, DEFAULT_LIMIT, DEFAULTS, State
@@ -147,22 +148,19 @@ class MemoryForm(forms.Form):
         return sure
 
     def _unsharing_reaches(self) -> str:
-        """What would be deleted on Letta, '' where nothing would."""
-        replica = (
-            self.memory
-            and (
-                self.memory.replicas.filter(connection__side="letta")
-                .exclude(external_id="")
-                .select_related("connection")
-            ).first()
-        )
-        if not replica:
+        """What would be deleted on Letta, or lost by agents; '' where nothing would."""
+        if self.memory is None:
             return ""
-        names = [str(agent["name"]) for agent in replica.connection.agents.get(replica.external_id, [])]
+        there = self.memory.replicas.filter(connection__side="letta").exclude(external_id="")
+        replica = there.select_related("connection").first()
+        names = [agent["name"] for agent in agents.names_of(self.memory)]
+        if replica:
+            names += [str(agent["name"]) for agent in replica.connection.agents.get(replica.external_id, [])]
+        block = f"the block {replica.external_id}" if replica else "the block"
         if not names:
-            return f"Without sharing, the block {replica.external_id} goes."
+            return f"Without sharing, {block} goes." if replica else ""
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        return f"Without sharing, the block {replica.external_id} goes, and these agents lose it: {shown}."
+        return f"Without sharing, {block} goes, and these agents lose it: {shown}."
 
     def clean_limit(self) -> int:
         limit = self.cleaned_data["limit"]

@@ -10,9 +10,9 @@ from typing import Any
 
 from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 
-from blocks import diff
+from blocks import agents, diff
 from blocks.actions import KEEP_DELETED
-from blocks.models import Memory, SyncState, digest_of
+from blocks.models import Attachment, Memory, SyncState, digest_of
 from blocks.state import FIELDS, State
 from memoryhub.models import Direction, Project
 
@@ -174,7 +174,11 @@ class Standing:
 
     @property
     def agents(self) -> list[Any]:
-        """Agents that have the block attached; of one that is gone those that had it."""
+        """Agents that have the block attached, as `id` and `name`; of one that is gone the ids of those that had it."""
+        registered = agents.names_of(self.memory) if self.place.side == "letta" else []
+        return registered + self._agents_there()
+
+    def _agents_there(self) -> list[Any]:
         if not self.replica:
             return []
         attached = self.place.connection.agents if self.place.connection else {}
@@ -336,10 +340,12 @@ def _prefetch(memories: list[Memory], connections: list[int]) -> None:
         memories,
         Prefetch("replicas", replicas.defer(*STATES), "here"),
         Prefetch("conflicts", conflicts, "open_conflicts"),
+        Prefetch("attachments", ATTACHED.all(), "attached"),
     )
     _complete(memories, replicas.select_related("seen_text"))
 
 
+ATTACHED = Attachment.objects.select_related("agent").only("memory_id", "agent__uuid", "agent__name").order_by("pk")
 STATES = ("keep", "base_fields", "seen_fields")  # JSON, which takes longer to read than all the rest
 
 

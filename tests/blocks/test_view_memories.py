@@ -118,9 +118,9 @@ def test_a_full_page_takes_no_more_queries_than_a_short_one(
         made = actions.create(memory.project, {"title": f"m{number}", "text": text}, user=editor)
         seen = {"text": "another"} if number % 5 == 1 else {}
         replica(made, letta, seen=seen, external_id=str(number))
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(15):
         assert client.get(PAGE).text.count("data-row") == 50
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(16):
         assert client.get(PAGE, {"q": "m"}).text.count("data-row") == 50
 
 
