@@ -1,7 +1,8 @@
-"""What a person decides about a conflict."""
+"""What a person decides about a conflict, and says of a new agent."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,10 @@ from blocks.forms import ExactField
 from blocks.lineends import keep_line_endings
 from blocks.models import Memory
 from blocks.purge import LABEL_MARK, MARK, Secret
+from memoryhub.forms import StyledForm
 from syncjobs.conflicts import RESOLUTIONS
+
+AGENT_NAME = re.compile(r"[\w '-]+")  # Letta answers another name with 500
 
 
 class DecisionForm(forms.Form):
@@ -72,3 +76,28 @@ class SecretForm(SureForm):
         if text in MARK or text in LABEL_MARK:
             raise ValidationError("This is what is put in the place of what was purged.")
         return Secret(text)
+
+
+class AgentForm(StyledForm):
+    """A new agent. on_letta: it is made on a Letta server, which takes few characters in a name."""
+
+    name = forms.CharField(max_length=200)
+    model = forms.CharField(
+        max_length=200,
+        initial="letta/letta-free",
+        help_text="As the Letta server calls it. letta/letta-free needs no provider.",
+    )
+    digest = forms.BooleanField(required=False, initial=True)
+
+    def __init__(self, *args: Any, on_letta: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.on_letta = on_letta
+        self.fields["name"].widget.attrs["autocomplete"] = "off"
+        if not on_letta:
+            self.fields["model"].help_text = "Kept for whoever asks; no model runs in the hub."
+
+    def clean_name(self) -> str:
+        name = str(self.cleaned_data["name"])
+        if self.on_letta and not AGENT_NAME.fullmatch(name):
+            raise ValidationError("Letta takes letters, digits, blanks, _, - and ' in an agent's name.")
+        return name

@@ -58,10 +58,13 @@ def open_sides(project: Project) -> list[OpenSide]:
 NO_PROJECT = "connection-test"  # the slug a server is asked under when it is for no project in particular
 
 
-def open_letta(project: Project) -> LettaStore:
-    """The project's Letta server. Raises `UnreadableSecret` when its key cannot be decrypted."""
+def open_letta(project: Project, timeout: float | None = None) -> LettaStore:
+    """The project's Letta server. Raises `UnreadableSecret` when its key cannot be decrypted.
+
+    timeout: seconds for one call, None as the settings say.
+    """
     assert project.letta_server is not None  # noqa: S101 - for the type checker: callers ask first
-    return _letta(project.letta_server, project.slug, project.letta_rule)
+    return _letta(project.letta_server, project.slug, project.letta_rule, timeout)
 
 
 def probe_letta(server: LettaServer) -> Probe:
@@ -74,7 +77,7 @@ def probe_local(store: LocalStore) -> Probe:
     return open_chroma(store, NO_PROJECT).probe()
 
 
-def _letta(server: LettaServer, slug: str, rule: str = "") -> LettaStore:
+def _letta(server: LettaServer, slug: str, rule: str = "", timeout: float | None = None) -> LettaStore:
     from blocks.stores.letta import LettaStore
 
     return LettaStore(
@@ -82,7 +85,7 @@ def _letta(server: LettaServer, slug: str, rule: str = "") -> LettaStore:
         api_key=server.api_key,
         slug=slug,
         rule=rule,
-        timeout=settings.STORE_TIMEOUT,
+        timeout=settings.STORE_TIMEOUT if timeout is None else timeout,
         hub_id=Installation.current_id(),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path, re_path
 
-from syncjobs.views import conflicts, connections, home, purge, status, sync
+from syncjobs.views import agents, conflicts, connections, home, purge, status, sync
 
 of_project = [
     path("sync/", sync.sync, name="sync"),
@@ -17,6 +17,11 @@ of_project = [
     path("m/<uuid:uuid>/purge/text/", purge.text, name="memory_purge_text"),
     path("m/<uuid:uuid>/purge/revisions/", purge.revisions, name="memory_purge_revisions"),
     path("m/<uuid:uuid>/purge/memory/", purge.memory, name="memory_purge_memory"),
+    path("agents/", agents.agents, name="agents"),
+    path("agents/new/", agents.new, name="agent_new"),
+    path("agents/<slug:id>/", agents.agent, name="agent"),
+    path("agents/<slug:id>/attach/", agents.attach, name="agent_attach"),
+    path("agents/<slug:id>/detach/", agents.detach, name="agent_detach"),
     path("conflicts/", conflicts.conflicts, name="conflicts"),
     path("conflicts/<int:pk>/", conflicts.conflict, name="conflict"),
     path("conflicts/<int:pk>/resolve/", conflicts.conflict_resolve, name="conflict_resolve"),

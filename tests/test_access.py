@@ -13,7 +13,8 @@ from django.db import transaction
 from django.test import Client
 from django.urls import URLResolver, get_resolver, reverse
 
-from blocks import actions
+from blocks import actions, agents
+from blocks.models import Agent, Attachment
 from memoryhub import tokens
 from memoryhub.models import Membership, Project, Role
 from syncjobs.models import Conflict, Connection, RunStatus, SyncRun
@@ -97,6 +98,11 @@ ROWS = {
     "sync_preview": Row(EDITOR),
     "run": Row(VIEWER, args=("slug", "run")),
     "run_stop": Row(NOBODY, EDITOR, args=("slug", "run")),
+    "agents": Row(VIEWER),
+    "agent_new": Row(EDITOR, EDITOR, data={"name": "Another", "model": "letta/letta-free"}),
+    "agent": Row(VIEWER, args=("slug", "agent")),
+    "agent_attach": Row(NOBODY, EDITOR, args=("slug", "agent"), data={"memory": "digest"}),
+    "agent_detach": Row(NOBODY, EDITOR, args=("slug", "agent"), data={"memory": "digest"}),
     "conflicts": Row(VIEWER),
     "conflict": Row(VIEWER, args=("slug", "conflict")),
     "conflict_resolve": Row(
@@ -166,6 +172,7 @@ def about(world: World, cast: dict[str, User | None]) -> dict[str, Any]:
         "braked": SyncRun.objects.create(project=project, trigger="button", status=RunStatus.BRAKED).pk,
         "uidb64": "MQ",
         "token": "x-y",
+        "agent": agents.create(project, {"name": "Sam"}, blocks=[memory.uuid], agent="Sam").letta_id,
         "api_token": tokens.issue(project, "Claude")[0].pk,
     }
 
@@ -242,7 +249,17 @@ def test_a_refused_write_changes_nothing(cast: dict[str, User | None], about: di
 
 
 def _everything() -> list[list[dict[str, Any]]]:
-    kinds: tuple[Any, ...] = (Project, Membership, SyncRun, Connection, Conflict, actions.Memory, actions.Revision)
+    kinds: tuple[Any, ...] = (
+        Project,
+        Membership,
+        SyncRun,
+        Connection,
+        Conflict,
+        actions.Memory,
+        actions.Revision,
+        Agent,
+        Attachment,
+    )
     return [list(kind.objects.order_by("pk").values()) for kind in kinds]
 
 

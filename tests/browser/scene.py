@@ -15,7 +15,7 @@ from blocks.models import Memory, Purge, PurgeKind, SyncState, Text, digest_of
 from blocks.signals import memories_changed
 from blocks.state import state_hash
 from memoryhub.models import Project
-from syncjobs import conflicts
+from syncjobs import conflicts, roster
 from syncjobs.models import Conflict, Connection, Replica, SyncRun
 from syncjobs.tasks import queue_push
 from tests.browser.hub import account
@@ -23,7 +23,8 @@ from tests.browser.hub import account
 
 @dataclass
 class Scene:
-    """full: in step with both servers, then changed in every way. empty: made just now."""
+    """full: in step with both servers, then changed in every way. empty: made just now. agent: the id of one on the
+    Letta server that sees `seen` and another memory."""
 
     full: Project
     empty: Project
@@ -34,6 +35,8 @@ class Scene:
     done: SyncRun
     running: SyncRun
     braked: SyncRun
+    agent: str
+    seen: Memory
 
 
 @contextmanager
@@ -47,6 +50,9 @@ def nobody_pushes() -> Iterator[None]:
 
 
 def make_scene(full: Project, empty: Project) -> Scene:
+    seen = list(Memory.objects.filter(project=full).order_by("pk")[10:12])
+    home = roster.home(full, account("olga"))
+    agents = [home.create(name, "letta/letta-free", seen, with_digest=True) for name in ("Planner", "Reviewer")]
     edited, changed, torn, agreed, broken, shelved, gone = Memory.objects.filter(project=full).order_by("pk")[:7]
     maria = account("maria")
     with nobody_pushes():
@@ -68,7 +74,7 @@ def make_scene(full: Project, empty: Project) -> Scene:
     runs = [make_run(full, status) for status in ("done", "braked", "running")]
     done, braked, running = runs
     gone.refresh_from_db()
-    return Scene(full, empty, edited, gone, opened, decided, done, running, braked)
+    return Scene(full, empty, edited, gone, opened, decided, done, running, braked, agents[0].id, seen[0])
 
 
 def seen_there(memory: Memory, text: str, state: SyncState) -> Replica:

@@ -110,6 +110,17 @@ PAGES = [
     Shown("conflicts-empty", empty("conflicts")),
     Shown("conflict", at("conflict", lambda s: s.open.pk)),
     Shown("conflict-decided", at("conflict", lambda s: s.decided.pk)),
+    Shown("agents", at("agents")),
+    Shown("agents-all", plus(at("agents"), "?all"), who="stella"),
+    Shown("agents-viewer", at("agents"), who="victor"),
+    Shown("agents-nothing", plus(at("agents"), "?q=nobody+has+this+name")),
+    Shown("agents-empty", empty("agents")),
+    Shown("agent", at("agent", lambda s: s.agent)),
+    Shown("agent-viewer", at("agent", lambda s: s.agent), who="victor"),
+    Shown("agent_new", at("agent_new")),
+    Shown("agent_new-empty", empty("agent_new")),
+    Shown("memory-seen", at("memory", lambda s: s.seen.uuid)),
+    Shown("memory_delete-seen", at("memory_delete", lambda s: s.seen.uuid)),
     Shown("project_settings", at("project_settings")),
     Shown("members", at("members")),
     Shown("tokens", at("tokens")),
@@ -124,7 +135,7 @@ PAGES = [
 NO_PAGES = {"logout", "healthz", "memory_preview", "memory_archive", "memory_restore", "memory_restore_revision"} | {
     *("sync_now", "sync_allow", "run_stop", "conflict_resolve", "connection_test", "connection_confirm", "adopt"),
     *("project_archive", "project_unarchive", "member_invite", "member_role", "member_remove"),
-    *("live", "token_create", "token_revoke"),
+    *("live", "token_create", "token_revoke", "agent_attach", "agent_detach"),
     *("memory_purge_text", "memory_purge_revisions", "memory_purge_memory"),
 }
 

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from blocks.state import DEFAULT_LIMIT, FIELDS, State, complete, state_hash
 from blocks.stores.base import Look, Outcome, Probe, Snapshot, StoreError, Write
+from blocks.stores.letta_roster import AgentSeen
 
 LETTA, LOCAL = "letta", "local"
 CARRIED = {LETTA: frozenset(FIELDS), LOCAL: frozenset(FIELDS) - {"limit", "read_only"}}
@@ -342,6 +343,35 @@ class FakeLetta(FakeStore):
 
     def agents(self, block_id: str) -> list[dict[str, str]]:
         return [{"id": agent, "name": agent} for agent in self.server.attached.get(block_id, [])]
+
+    def list_agents(self) -> tuple[list[AgentSeen], bool]:
+        self._reach()
+        named = dict.fromkeys(agent for agents in self.server.attached.values() for agent in agents)
+        return [self._agent(agent) for agent in named], True
+
+    def _agent(self, agent: str) -> AgentSeen:
+        seen = [id for id, agents in self.server.attached.items() if agent in agents]
+        return AgentSeen(agent, agent, blocks={id: str(self.server.things[id].state["label"]) for id in seen})
+
+    def find_agent(self, id: str) -> AgentSeen | None:
+        return next((agent for agent in self.list_agents()[0] if agent.id == id), None)
+
+    def attach(self, agent: str, block: str) -> None:
+        self._reach()
+        self.server.attached.setdefault(block, []).append(agent)
+
+    def detach(self, agent: str, block: str) -> None:
+        self._reach()
+        self.server.attached[block].remove(agent)
+
+    def create_agent(self, name: str, model: str, blocks: Sequence[str]) -> AgentSeen:
+        self._reach()
+        for block in blocks:
+            self.attach(name, block)
+        return AgentSeen(name, name, model, projects=frozenset([self.slug]))
+
+    def digest_id(self) -> str:
+        return ""
 
     def read_digest(self, slug: str) -> tuple[str | None, int]:
         self._reach()

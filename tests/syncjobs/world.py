@@ -36,7 +36,7 @@ class World:
         everything = {name: getattr(self.project, name) in ("all", "*") for name in rules}
         patch.setattr(
             "syncjobs.sides.open_letta",
-            lambda project: FakeLetta(self.letta, project.slug, everything["letta_rule"]),
+            lambda project, timeout=None: FakeLetta(self.letta, project.slug, everything["letta_rule"]),
         )
         patch.setattr(
             "syncjobs.sides.open_local",
