@@ -12,7 +12,7 @@ from blocks.models import Memory, Origin, Text, digest_of
 from blocks.stores.base import Snapshot, StoreError, Write
 from blocks.stores.chunks import put_into
 from syncjobs.models import Intent, Replica
-from syncjobs.replicas import agree, forget, save_replicas, see
+from syncjobs.replicas import agree, forget, of_items, save_replicas, see
 from syncjobs.sides import OpenSide
 from syncjobs.stamps import count_up
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from blocks.models import Memory, Text, digest_of
 from blocks.state import State, state_hash
 from blocks.stores.base import Snapshot
 from memoryhub.bulk import update_rows
-from syncjobs.models import Replica
+from syncjobs.models import Connection, Replica
 from syncjobs.sides import OpenSide
 
 COLUMNS = [f.name for f in Replica._meta.concrete_fields if f.name not in ("id", "memory", "connection")]
+
+
+def of_items(connection: Connection, ids: Iterable[str]) -> QuerySet[Replica]:
+    """The replicas of some items. What it says of empty ids lets the database use the index of these."""
+    return connection.replicas.exclude(external_id="").filter(external_id__in=list(ids))
 
 
 def is_marked(snapshot: Snapshot | None, memory: Memory, side: OpenSide) -> bool:
@@ -41,14 +48,14 @@ def see(replica: Replica, snapshot: Snapshot, memory: Memory, side: OpenSide, te
     replica.status, replica.reason, replica.refused_hash, replica.held_since = "ok", "", "", None
 
 
-def agree(replica: Replica, state: State) -> None:
-    """Note the state both now have. The text must be in `Text` already.
+def agree(replica: Replica, state: State, hash: str = "") -> None:
+    """Note the state both now have. The text must be in `Text` already. hash: of the state, where it is known.
 
     Whether the hub's own state is that one is said when all is settled: until then no hash shows it to be in step.
     """
     fields = dict(state)
     text = fields.pop("text", None)
-    replica.base_fields, replica.base_hash, replica.hub_hash = fields, state_hash(state), ""
+    replica.base_fields, replica.base_hash, replica.hub_hash = fields, hash or state_hash(state), ""
     replica.base_text_id = digest_of(text) if text is not None else None
 
 
