@@ -72,11 +72,11 @@ def check_places(mutants: Sequence[Mutant] = MUTANTS) -> None:
                 raise Moved(f"{mutant.name}: in {path} there stands {found} times:\n{old}")
 
 
-def try_it(mutant: Mutant | None, stories: int = STORIES) -> Result:
+def try_it(mutant: Mutant | None, stories: int = STORIES, project: Path = ROOT) -> Result:
     """Run the test that has to notice, on a copy in which the mutant is at work; None: nothing is broken."""
     with tempfile.TemporaryDirectory(prefix="memoryhub-mutant-") as name:
         folder = Path(name)
-        copy_to(folder)
+        copy_to(folder, project)
         if mutant:
             break_it(folder, mutant)
         test = mutant.test if mutant else STORY
@@ -99,9 +99,9 @@ def try_it(mutant: Mutant | None, stories: int = STORIES) -> Result:
         )
 
 
-def copy_to(folder: Path) -> None:
+def copy_to(folder: Path, project: Path = ROOT) -> None:
     for name in COPIED:
-        source = ROOT / name
+        source = project / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
         else:
@@ -119,10 +119,15 @@ def noticed(log: str) -> str:
 
 
 def try_all(mutants: Sequence[Mutant], jobs: int, *, unbroken: int = UNBROKEN) -> list[Result]:
-    """The unbroken code first, then every mutant, some at once; each result is printed as it comes."""
-    with ThreadPoolExecutor(jobs) as pool:
-        healthy = pool.submit(try_it, None, unbroken)
-        results = [pool.submit(try_it, mutant) for mutant in mutants]
+    """The unbroken code first, then every mutant, some at once; each result is printed as it comes.
+
+    All are made from the project as it is now, whoever edits it meanwhile.
+    """
+    with tempfile.TemporaryDirectory(prefix="memoryhub-mutants-") as name, ThreadPoolExecutor(jobs) as pool:
+        project = Path(name)
+        copy_to(project)
+        healthy = pool.submit(try_it, None, unbroken, project)
+        results = [pool.submit(try_it, mutant, STORIES, project) for mutant in mutants]
         return [show(result.result()) for result in [healthy, *results]]
 
 
