@@ -590,14 +590,9 @@ class LettaMemoryBridge:
         return agent.id
 
     def _shared_memory(self, project: str, has_others: bool) -> list[BlockResponse]:
-        """The digest block; on a hub that keeps none, the blocks that would be in it."""
+        """The digest block: the one that a hub keeps, where several have its label."""
         label = digest_label(project)
-        found = self.find_blocks(label)
-        if not found and not has_others and self.is_hub:
-            found = foremost(self.list_blocks())
-            if not found:
-                raise NotFound(f"The project {project!r} has no blocks yet.", "create-block makes one.")
-            return found
+        found = sorted(self.find_blocks(label), key=lambda block: f"memhub:digest:{project}" not in (block.tags or ()))
         if not found and not has_others:
             hint = f"Run `sync --project {project}` first, or name blocks with --block."
             raise NotFound(f"There is no shared memory of the project {project!r} here (no block {label!r}).", hint)
@@ -786,7 +781,6 @@ PRINTS = "memhub_bridge"  # in the block's metadata: fingerprints of the last te
 DESCRIPTION = "The memories this project shares, in short."
 MOST, LONGEST = 50, 500  # memories, and characters of each
 FIRST = ("error", "fix", "decision", "gotcha")
-PRIVATE = ("human", "persona")  # labels of an agent's own blocks
 
 
 @dataclass(frozen=True)
@@ -832,20 +826,6 @@ def ranked(notes: Iterable[Note]) -> list[Note]:
         return 0 if note.pinned else kind, -note.created.timestamp(), note.id
 
     return sorted(notes, key=key)
-
-
-def foremost(blocks: Iterable[BlockResponse]) -> list[BlockResponse]:
-    """The blocks of a hub that a digest would be made of, in its order. An agent sees a label once."""
-
-    def note(block: BlockResponse) -> Note:
-        kind, changed = str((block.metadata or {}).get("kind")), str(getattr(block, "updated_at", ""))
-        return Note(str(block.id), "", kind, "", "pinned" in (block.tags or ()), moment(changed))
-
-    by_id = {str(block.id): block for block in blocks if block.label not in PRIVATE}
-    first: dict[str | None, BlockResponse] = {}
-    for one in ranked(map(note, by_id.values())):
-        first.setdefault(by_id[one.id].label, by_id[one.id])
-    return list(first.values())[:MOST]
 
 
 def render(project: str, notes: Sequence[Note], limit: int = LIMIT) -> tuple[str, int]:

@@ -344,6 +344,30 @@ def test_what_an_agent_sees(client: Letta, tag: str) -> None:
     assert list(client.blocks.agents.list(second)) == []
 
 
+def test_the_digest_block(client: Letta, tag: str, other: Any) -> None:
+    label, mark = "shared_memory_planner", "memhub:digest:planner"
+    assert len(client.blocks.list(label=label).items) == other("digest", 0, 1)
+    for made in other("digest", ["# Shared Memory: planner\n"], []):  # what the hub writes into another server
+        client.blocks.create(label=label, value=made, tags=[mark])
+
+    (block,) = client.blocks.list(tags=[mark])
+    assert (block.label, block.tags, block.hidden, block.limit) == (label, [mark], None, 100_000)
+    assert block.value.startswith("# Shared Memory: planner\n")
+    agent = client.agents.create(block_ids=[block.id or ""], **MODEL).id
+    assert client.agents.blocks.retrieve(label, agent_id=agent).value == block.value
+    assert [one.id for one in client.blocks.agents.list(block.id or "")] == [agent]
+
+    note = f"a note of {tag}"
+    written = client.agents.blocks.update(label, agent_id=agent, value=note).value
+    assert (written == note, note in written) == other("digest", (True, True), (False, True))
+    assert len([one for one in client.blocks.list(value_search=tag) if one.value == note]) == 1
+
+    client.agents.blocks.detach(block.id or "", agent_id=agent)
+    assert list(client.agents.blocks.list(agent)) == []
+    assert status(lambda: client.blocks.delete(block.id or "")) == other("digest", 200, 409)
+    assert len(client.blocks.list(tags=[mark]).items) == other("digest", 0, 1)
+
+
 def test_the_blocks_of_an_agent_are_paged(client: Letta, other: Any) -> None:
     made = [client.blocks.create(label=f"l{n}", value="x").id for n in range(5)]
     agent = client.agents.create(block_ids=made, **MODEL).id

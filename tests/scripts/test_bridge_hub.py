@@ -53,12 +53,22 @@ def test_the_guides_examples(hub: WebServer, ours: LettaMemoryBridge, label: str
     done = bridge("sync", *key)  # there is nothing but the hub's own blocks
     assert (done.returncode, done.stdout[:16]) == (0, "Nothing to sync.")
     ours.sync_from_local_rag()
-    ours.client.blocks.create(label=label, value="a second one")  # of two with one label an agent sees one
-    ours.client.blocks.create(label="human", value="an agent's own")
+
+
+def test_an_agent_with_the_shared_memory_sees_what_is_remembered_later(ours: LettaMemoryBridge, label: str) -> None:
+    ours.client.blocks.create(label="shared_memory_planner", value="a memory that is called as the digest is")
     agent = ours.create_agent_with_shared_memory(agent_name="debug_assistant", project_name="planner")
-    seen = {one["id"]: one["blocks"] for one in json.loads(bridge("agents", "--json", *key).stdout)}
-    assert [block["label"] for block in seen[agent]].count(label) == 1
-    assert "human" not in {block["label"] for block in seen[agent]}
+    ours.create_block(label, "remembered later")
+    (block,) = ours.client.agents.blocks.list(agent_id=agent)
+    assert (block.label, block.tags) == ("shared_memory_planner", ["memhub:digest:planner"])
+    assert f"{label} (project_details)\nremembered later\n" in block.value
+
+    more = ours.create_agent_with_shared_memory("helper", "planner", blocks=[label])
+    assert {one.label for one in ours.client.agents.blocks.list(agent_id=more)} == {"shared_memory_planner", label}
+    ours.append_block(str(block.id), "a note of an agent")  # becomes a memory of its own
+    kept = [one for one in ours.list_blocks() if one.value == "a note of an agent"]
+    assert [one.metadata["title"] for one in kept] == ["a note of an agent (written into the digest block)"]
+    assert "a note of an agent" in ours.get_block(str(block.id)).value
 
 
 def test_what_others_append_meanwhile_is_kept(
@@ -123,11 +133,12 @@ def test_sync_runs_on_the_hub(hub: WebServer, chroma_server: str, collection: st
         result = json.loads(done.stdout)
         assert (done.returncode, result["status"], result["errors"]) == (0, "done", [])
         assert result["url"].startswith(hub.url)
-        assert len(json.loads(bridge("list", "--json", *key).stdout)) == 5
+        labels = [block["label"] for block in json.loads(bridge("list", "--json", *key).stdout)]
+        assert (len(labels), labels[0]) == (1 + 5, "shared_memory_other")
         assert bridge("sync", *key).stdout.startswith("Done: 5 unchanged.")
         assert bridge("create-agent", "helper", *key).returncode == 0
         (agent,) = json.loads(bridge("agents", "--json", *key).stdout)
-        assert len(agent["blocks"]) == 5
+        assert [block["label"] for block in agent["blocks"]] == ["shared_memory_other"]
     finally:
         worker.terminate()
         worker.wait(60)
