@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import re
 import shlex
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from queue import Queue
-from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,49 +19,27 @@ import pytest
 
 from memoryhub.settings import BASE_DIR
 from syncjobs.views.sync import cron_line
+from tests.contract.letta import Server
 from tests.original_store import fill, memories, open_server
-from tests.scripts.bridge import SCRIPT, bridge, fake_hub
+from tests.scripts.bridge import fake_hub
+from tests.scripts.shell import (
+    HOOK,
+    IN_FRONT,
+    TOKEN,
+    Silent,
+    filled,
+    home_with_bridge,
+    manage,
+    section,
+    shell_environment,
+    token,
+)
 from tests.servers.letta_server import free_port
 from tests.servers.web import WebServer
 
 pytestmark = pytest.mark.contract
-TOKEN = "mhub_secretsecret"
 LONGEST = 2.0  # seconds that a shell may take longer to end
 PATIENCE = 120  # seconds, on a busy machine
-
-
-def section(title: str) -> str:
-    """The examples of a part of the guide, as they are typed in."""
-    part = (BASE_DIR / "docs/agents.md").read_text().split(f"\n## {title}\n")[1].split("\n## ")[0]
-    return "".join(f"{line[4:]}\n" for line in part.splitlines() if line.startswith("    "))
-
-
-HOOK, IN_FRONT = section("When a shell ends").rsplit("trap", 1)[0], section("When a shell ends").splitlines()[-1]
-
-
-class Silent:
-    """A hub that takes calls and never answers. asked: the first line of each."""
-
-    def __init__(self) -> None:
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        self.asked: Queue[bytes] = Queue()
-        self.held: list[socket.socket] = []
-        Thread(target=self.listen, daemon=True).start()
-
-    def listen(self) -> None:
-        while True:
-            try:
-                call = self.listener.accept()[0]
-            except OSError:
-                return
-            self.held.append(call)
-            self.asked.put(call.recv(65536).partition(b"\r\n")[0])
-
-    def stop(self) -> None:
-        self.listener.close()
-        for call in self.held:
-            call.close()
 
 
 @pytest.fixture
@@ -78,25 +51,17 @@ def silent() -> Iterator[Silent]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """The home folder of somebody who has Python, the bridge, and nothing else."""
-    shutil.copy(SCRIPT, tmp_path)
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/python3").symlink_to(os.path.realpath(sys.executable))
-    return tmp_path
-
-
-def shell_environment(home: Path, url: str) -> dict[str, str]:
-    return {"HOME": str(home), "PATH": f"{home}/bin:/usr/bin:/bin", "MEMORYHUB_URL": url, "TERM": "dumb"}
+    return home_with_bridge(tmp_path)
 
 
 class Terminal:
     """An interactive bash with the guide's lines in its ~/.bashrc."""
 
     def __init__(self, home: Path, url: str, lines: str, script: str = "") -> None:
-        lines = lines.replace("mhub_...", TOKEN)
+        lines = filled(lines, url)
         (home / ".bashrc").write_text(f"PS1='ready> '\n{lines}")
         arguments = ["-c", lines + script] if script else ["-i"]
-        environment = shell_environment(home, url)
+        environment = shell_environment(home)
         self.pid, self.terminal = pty.fork()
         if not self.pid:
             os.chdir(home)
@@ -146,7 +111,7 @@ def test_the_lines_are_found() -> None:
 @pytest.mark.parametrize("lines", [HOOK, IN_FRONT], ids=["behind", "in front"])
 def test_a_shell_ends_at_once_whatever_the_hub_does(home: Path, silent: Silent, hub: str, lines: str) -> None:
     url = {"silent": silent.url, "down": f"http://127.0.0.1:{free_port()}", "no such host": "http://hub.invalid:8000"}
-    lines = lines if lines == HOOK else f"export LETTA_API_KEY=mhub_...\n{lines}\n"
+    lines = lines if lines == HOOK else f"{HOOK.splitlines()[0]}\n{lines}\n"
     times: list[float] = []
     while not times or (min(times) > LONGEST and len(times) < 5):
         times.append(seconds_to_end(home, url[hub], lines))
@@ -178,9 +143,8 @@ def test_the_window_of_a_script_may_close_at_once(home: Path) -> None:
 
 
 def end_script(home: Path, url: str, ending: str, code: int) -> None:
-    lines = HOOK.replace("mhub_...", TOKEN)
-    command = ["bash", "-c", f"set -o pipefail\n{lines}\necho said\n{ending}"]
-    done = subprocess.run(command, env=shell_environment(home, url), capture_output=True, text=True, timeout=PATIENCE)
+    command = ["bash", "-c", f"set -o pipefail\n{filled(HOOK, url)}\necho said\n{ending}"]
+    done = subprocess.run(command, env=shell_environment(home), capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout, done.stderr) == (code, "said\n", "")
 
 
@@ -195,8 +159,9 @@ def test_a_name_that_is_looked_up_for_ever_is_given_up(home: Path, silent: Silen
     (home / "sitecustomize.py").write_text(
         "import socket, time\nsocket.getaddrinfo = lambda *a, **k: time.sleep(600)\n"
     )
-    environment = shell_environment(home, "http://hub.example:8000") | {
+    environment = shell_environment(home) | {
         "PYTHONPATH": str(home),
+        "MEMORYHUB_URL": "http://hub.example:8000",
         "LETTA_API_KEY": TOKEN,
     }
     command = ["python3", str(home / "letta_memory_bridge.py"), "sync", "--no-wait", "--timeout", "1"]
@@ -235,18 +200,10 @@ def env_file(hub_server: WebServer, tmp_path_factory: pytest.TempPathFactory) ->
     return str(file)
 
 
-def manage(env_file: str, *arguments: str) -> str:
-    command = [sys.executable, "manage.py", *arguments]
-    environment = {"PATH": os.environ["PATH"], "MEMORYHUB_ENV_FILE": env_file}
-    return subprocess.run(
-        command, cwd=BASE_DIR, env=environment, check=True, text=True, stdout=subprocess.PIPE, timeout=600
-    ).stdout
-
-
-def project(env_file: str, slug: str, *sides: str) -> str:
+def project(hub: WebServer, slug: str, *sides: str) -> str:
     """A new project; a token for it."""
-    manage(env_file, "setup_project", slug, *sides)
-    return str(json.loads(manage(env_file, "create_token", slug, "Laptop", "--json"))["token"])
+    manage(hub, "setup_project", slug, *sides)
+    return token(hub, slug, "Laptop")
 
 
 def line_of(slug: str) -> str:
@@ -257,13 +214,13 @@ def test_the_sync_pages_line_syncs_and_speaks_up_when_it_failed(
     hub_server: WebServer, env_file: str, tmp_path: Path, chroma_server: str, collection: str
 ) -> None:
     fill(open_server(chroma_server), memories(3, projects=("nightly",)), collection)
-    token = project(env_file, "nightly", "--chroma-url", chroma_server, "--collection", collection)
+    plain = project(hub_server, "nightly", "--chroma-url", chroma_server, "--collection", collection)
     done = as_cron(tmp_path, line_of("nightly"), MEMORYHUB_ENV_FILE=env_file)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
-    assert len(json.loads(bridge("list", "--json", MEMORYHUB_URL=hub_server.url, LETTA_API_KEY=token).stdout)) == 3
+    assert Server(hub_server.url, plain).call("GET", "/api/project")[1]["counts"]["memories"] == 3
 
-    project(env_file, "broken", "--chroma-url", f"http://127.0.0.1:{free_port()}")
+    project(hub_server, "broken", "--chroma-url", f"http://127.0.0.1:{free_port()}")
     done = as_cron(tmp_path, line_of("broken"), MEMORYHUB_ENV_FILE=env_file)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "broken: local: nothing listens at that address\n"
@@ -286,28 +243,29 @@ def test_the_guides_line_for_all_projects_is_that_of_the_page() -> None:
 
 
 def test_the_guides_line_for_another_machine(home: Path) -> None:
-    key, address, line = section("From cron").splitlines()[1:]
-    variables = {one.partition("=")[0]: one.partition("=")[2] for one in (key, address)}
+    keep, line = section("From cron").splitlines()[1:]
     for run, code, said in (
         ({"status": "done", "counters": {"pushed": 3}}, 0, ""),
         ({"status": "failed"}, 1, "Error: The sync of planner ended as 'failed'.\n"),
     ):
         with fake_hub(run) as (url, asked):
-            variables |= {"LETTA_API_KEY": TOKEN, "MEMORYHUB_URL": url, "PATH": f"{home}/bin:/usr/bin:/bin"}
-            done = as_cron(home, line, **variables)
+            kept = filled(keep, url)
+            subprocess.run(["bash", "-c", kept], env={"HOME": str(home), "PATH": "/usr/bin:/bin"}, check=True)
+            assert (home / ".memoryhub").stat().st_mode & 0o777 == 0o600
+            done = as_cron(home, line, PATH=f"{home}/bin:/usr/bin:/bin")
             assert asked[-1].startswith("GET /api/sync/12")
         assert (done.returncode, done.stdout, done.stderr.partition("Hint")[0]) == (code, "", said)
 
 
-def test_a_shell_that_ends_makes_the_hub_run(home: Path, hub_server: WebServer, env_file: str) -> None:
-    token = project(env_file, "shell", "--letta-url", "http://127.0.0.1:9")
-    lines = HOOK.replace("mhub_...", token)
-    done = subprocess.run(["bash", "-c", lines], env=shell_environment(home, hub_server.url), timeout=PATIENCE)
+def test_a_shell_that_ends_makes_the_hub_run(home: Path, hub_server: WebServer) -> None:
+    plain = project(hub_server, "shell", "--letta-url", "http://127.0.0.1:9")
+    lines = filled(HOOK, hub_server.url, plain)
+    done = subprocess.run(["bash", "-c", lines], env=shell_environment(home), timeout=PATIENCE)
     assert done.returncode == 0
     runs = [sys.executable, str(home / "runs.py")]
     (home / "runs.py").write_text(
         "import json, sys, urllib.request as u\n"
-        f"call = u.Request('{hub_server.url}/api/sync', headers={{'Authorization': 'Bearer {token}'}})\n"
+        f"call = u.Request('{hub_server.url}/api/sync', headers={{'Authorization': 'Bearer {plain}'}})\n"
         "print(len(json.load(u.build_opener(u.ProxyHandler({})).open(call))['items']))\n"
     )
     wait_until(lambda: subprocess.run(runs, capture_output=True, text=True).stdout == "1\n")
