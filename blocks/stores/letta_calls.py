@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
+from threading import Lock
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -29,10 +31,26 @@ Method = Literal["get", "post", "patch", "delete"]
 Query = Mapping[str, Any]
 
 
-@lru_cache(maxsize=64)
+class _Http(DefaultHttpxClient):
+    """Closes its connections when nobody has it any more."""
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # at the end of the process, of anything
+            self.close()
+
+
 def connect(url: str, key: str, timeout: float) -> Letta:
     """The client of a server, one a process: making one takes longer than many a call. Raises httpx.InvalidURL."""
-    http = DefaultHttpxClient(base_url=url, timeout=timeout, limits=CONNECTIONS)
+    with _making:  # several threads at once would make one each
+        return _client(url, key, timeout)
+
+
+_making = Lock()
+
+
+@lru_cache(maxsize=64)
+def _client(url: str, key: str, timeout: float) -> Letta:
+    http = _Http(base_url=url, timeout=timeout, limits=CONNECTIONS)
     deadline.limit(http, timeout)
     return Letta(base_url=url, api_key=key, timeout=timeout, max_retries=0, http_client=http)
 
