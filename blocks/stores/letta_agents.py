@@ -20,7 +20,7 @@ T = TypeVar("T")
 REMEMBERED = 2.0  # seconds for which an answer is taken again: a run asks about many blocks, which share agents
 CLOCKS = timedelta(seconds=2)  # by which the server's clock may differ from ours
 LONGEST = timedelta(hours=1)  # of a turn; a run that "runs" for longer was left behind by a server that died
-MOST_AGENTS = 300  # listed at a look: the server sends each with all its blocks
+MOST_AGENTS = 1_000  # listed at a look: the server sends each with all its blocks, 300 in about half a second
 PAGE, PAGES = 500, 10  # runs of an agent that are looked through, newest first
 
 
@@ -132,7 +132,7 @@ def name_of(agent: dict[str, Any]) -> str:
 
 
 def attached(calls: Calls) -> dict[str, list[dict[str, str]]]:
-    """By block id the agents that have it attached, each with `id` and `name`; of the first 300 agents.
+    """By block id the agents that have it attached, each with `id` and `name`; of the first 1,000 agents.
 
     Raises `StoreError`.
     """

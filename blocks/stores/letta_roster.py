@@ -9,11 +9,10 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from blocks.stores.letta_agents import name_of, when
+from blocks.stores.letta_agents import MOST_AGENTS, name_of, when
 from blocks.stores.letta_blocks import PROJECT, tags_of
 from blocks.stores.letta_calls import CallError, Calls
 
-MOST = 1_000  # agents that are read for a page; 300 with their blocks take about half a second
 MADE = "memhub:agent:"  # the mark of an agent that the hub made, by which it is found where the answer was lost
 WITH = {"include": ["agent.blocks", "agent.tags"]}
 
@@ -35,8 +34,8 @@ class AgentSeen:
 
 def list_agents(calls: Calls) -> tuple[list[AgentSeen], bool]:
     """The agents of a server, the oldest first, and whether these are all: at most about 1,000 are read."""
-    found = [read_agent(agent) for agent in calls.listed("/v1/agents/", WITH, MOST)]
-    return found, len(found) < MOST
+    found = [read_agent(agent) for agent in calls.listed("/v1/agents/", WITH, MOST_AGENTS)]
+    return found, len(found) < MOST_AGENTS
 
 
 def find_agent(calls: Calls, id: str) -> AgentSeen | None:

@@ -187,6 +187,8 @@ def test_an_archived_memory_is_seen_by_nobody(sam: Agent, memory: Memory, editor
     client = signed_in(editor)
     assert "Sam" not in client.get(memory.get_absolute_url()).text
     assert "sees it" not in client.get(url("memories"), {"shown": "archived"}).text
+    (entry,) = client.get(url("agents")).context["page"]
+    assert (entry.memories, entry.others) == ([], 1)
     actions.unarchive([memory], user=editor)
     assert "1 agent sees this block" in client.get(memory.get_absolute_url()).text
 
