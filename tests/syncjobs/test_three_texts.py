@@ -1,150 +1,121 @@
 """Somebody edits a memory in Letta, in the local store and in the hub at once, pulls the plug, and starts again.
 
-The whole hub with its processes, a real Letta server and a real Chroma server. All are killed where they stand.
+The whole hub with its processes, a real Letta server and a real Chroma server. All but Letta are killed where they
+stand; the commands that somebody types run in forks of `actor`.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import sqlite3
-import subprocess
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
 import pytest
 from letta_client import Letta
 
 from tests import original_store
-from tests.browser.hub import Hub, wait
+from tests.browser.hub import Hub
 from tests.servers.chroma import ChromaServer
-from tests.syncjobs.test_end_to_end import Process
+from tests.syncjobs.troupe import Troupe, troupe_of, until
 
-pytestmark = pytest.mark.contract
+pytestmark = [
+    pytest.mark.contract,
+    pytest.mark.skipif("DATABASE_URL" in os.environ, reason="the hub's file, whatever database the tests are on"),
+]
 
-BEFORE = "The queue drops jobs when a worker restarts."
-IN_LETTA = "The queue drops jobs when a worker restarts: ack late."
-IN_CHROMA = "The queue drops jobs when a worker is killed."
-IN_THE_HUB = "The queue DROPS jobs, see the runbook."
-ALL = {BEFORE, IN_LETTA, IN_CHROMA, IN_THE_HUB}
-
-EDIT = """
-from blocks import actions
-from blocks.models import Memory
-memory = Memory.objects.get()
-actions.edit(memory, {"text": %r}, user=None, based_on=memory.number)
-"""
+COLLECTION = "texts"
 
 
 class Plug:
     """The hub's processes and the Chroma server, which can be killed all at once and started again."""
 
-    def __init__(self, folder: Path, letta_url: str) -> None:
-        self.chroma = ChromaServer(folder / "store").start()
-        self.hub = Hub(folder / "hub", self.chroma.url)
-        self.hub.folder.mkdir()
-        self.letta = Letta(base_url=letta_url, api_key="none", max_retries=0, timeout=60)
-        self.slug = f"texts-{self.hub.port}-{os.getpid()}"
-        self.process = Process(self.hub.folder)
-        self.process.environment |= self.hub.environment()
+    def __init__(self, troupe: Troupe, chroma: ChromaServer, letta: Letta) -> None:
+        self.troupe, self.chroma, self.letta = troupe, chroma, letta
+        self.hub = Hub(troupe.path.parent, chroma.url)
 
-    def pull(self, *others: subprocess.Popen[str]) -> None:
-        """Everything ends at once, without being asked."""
+    def pull(self, *commands: int) -> None:
+        """Everything ends at once, without being asked. commands: process ids."""
         assert self.hub.process is not None
         assert self.chroma.process is not None
         hub = psutil.Process(self.hub.process.pid)
         for process in [hub, *hub.children(recursive=True)]:
             process.kill()
-        for other in others:
-            other.kill()
+        for pid in commands:
+            self.troupe.kill(pid)
         self.chroma.process.kill()
         for ended in (self.hub.process, self.chroma.process):
             ended.wait(60)
-        for other in others:
-            other.communicate(timeout=60)
         self.hub.process = self.chroma.process = None
 
     def plug_in(self) -> None:
         self.chroma.start()
         self.hub.start()
 
-    def stop(self) -> None:
-        self.hub.stop()
-        self.chroma.stop()
-        self.letta.close()
-
-    def ask(self, question: str) -> list[Any]:
-        with closing(sqlite3.connect(self.hub.database, timeout=60)) as connection:
-            return [row[0] for row in connection.execute(question)]
-
-    def block(self) -> Any:
-        (block,) = self.letta.blocks.list(tags=[f"memhub:project:{self.slug}"])
+    def block(self, uuid: str) -> Any:
+        (block,) = self.letta.blocks.list(tags=[f"memhub:memory:{uuid}"])
         return block
 
     def rows(self) -> Any:
-        return original_store.open_server(self.chroma.url).get_or_create_collection("texts", embedding_function=None)
+        return original_store.open_server(self.chroma.url).get_or_create_collection(COLLECTION, embedding_function=None)
 
-    def record(self) -> str:
-        (text,) = self.rows().get()["documents"]
+    def record(self, uuid: str) -> str:
+        (text,) = self.rows().get(where={"memhub_id": uuid})["documents"]
         return str(text)
 
-    def texts(self) -> set[str]:
-        """Every text that a person can find: in the memory, in its history, in an open conflict."""
-        program = (
-            "from blocks.models import Revision; from syncjobs.models import Conflict; import json;"
-            "texts = [r.text.text for r in Revision.objects.all()];"
-            "texts += [c.side['text'] for c in Conflict.objects.filter(closed_at=None)];"
-            "print('FOUND' + json.dumps(texts))"
-        )
-        out = self.process.manage("shell", "-c", program)
-        return set(json.loads(out.partition("FOUND")[2]))
+    def facts(self) -> Any:
+        return self.troupe.order(do="facts", slug=self.troupe.slug)
+
+    def runs_on(self) -> bool:
+        """Whether somebody's run is under way."""
+        return bool(self.troupe.order(do="waiting")[1])
 
 
-@pytest.fixture
-def plug(letta_server: str, tmp_path: Path) -> Iterator[Plug]:
-    plug = Plug(tmp_path, letta_server)
-    plug.process.manage("migrate", "--verbosity", "0")
-    yield plug
-    plug.stop()
+@pytest.fixture(scope="module")
+def plug(letta_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plug]:
+    folder, slug = tmp_path_factory.mktemp("hub"), f"texts-{uuid4().hex[:8]}"
+    chroma = ChromaServer(folder / "store").start()
+    letta = Letta(base_url=letta_server, api_key="none", max_retries=0, timeout=60)
+    with letta, troupe_of(folder, letta_server, chroma.url, COLLECTION, slug) as troupe:
+        plug = Plug(troupe, chroma, letta)
+        plug.hub.start()
+        yield plug
+        plug.hub.stop()
+        chroma.stop()
 
 
 @pytest.mark.parametrize("pulled", ["before anything was synced", "in the middle of the sync"])
 def test_all_three_are_found_again(plug: Plug, pulled: str) -> None:
-    plug.hub.start()
-    plug.process.manage(
-        *("setup_project", plug.slug, "--letta-url", str(plug.letta.base_url).rstrip("/")),
-        *("--chroma-url", plug.chroma.url, "--collection", "texts"),
-    )
-    meta = {"document_id": "one", "title": "Queue", "project_name": plug.slug}
-    vectors = original_store.cheap_vectors([BEFORE])
-    plug.rows().add(ids=["one"], documents=[BEFORE], metadatas=[meta], embeddings=vectors)
-    plug.process.manage("sync_memory")
-    assert plug.block().value == plug.record() == BEFORE
+    before = f"The queue drops jobs when a worker restarts ({pulled})."
+    (uuid,) = plug.troupe.call("create", states=[{"title": pulled, "text": before}])
+    plug.troupe.sync()
+    assert plug.block(uuid).value == plug.record(uuid) == before
 
-    edit_everywhere(plug)
+    texts = edit_everywhere(plug, uuid, before)
     if pulled == "in the middle of the sync":
-        begun = len(plug.ask("select id from syncjobs_syncrun"))
-        syncing = plug.process.start("sync_memory")
-        wait(lambda: len(plug.ask("select id from syncjobs_syncrun")) > begun)
+        syncing = plug.troupe.start("sync_memory")
+        until(plug.runs_on)
         plug.pull(syncing)
     else:
         plug.pull()
     plug.plug_in()
-    plug.process.manage("sync_memory")
+    plug.troupe.do("sync_memory")
 
-    assert plug.texts() == ALL
-    assert len(plug.ask("select id from blocks_memory")) == 1
-    assert len(plug.ask("select id from syncjobs_conflict where closed_at is null")) >= 1
+    facts = plug.facts()
+    assert {text for text in facts["texts"] if pulled in text} == {before, *texts}
+    assert uuid in facts["live"]
+    assert len([text for text in facts["live"].values() if pulled in text]) == 1
+    assert any(uuid in disputed for disputed in facts["disputed"].values())
     # Nobody decided yet: what the sides show is theirs, or the hub's where there was no doubt.
-    assert {plug.block().value, plug.record()} <= ALL - {BEFORE}
+    assert {plug.block(uuid).value, plug.record(uuid)} <= texts
 
 
-def edit_everywhere(plug: Plug) -> None:
+def edit_everywhere(plug: Plug, uuid: str, before: str) -> set[str]:
     """In both servers first: the hub pushes an edit of its own at once, and must not be faster."""
-    plug.letta.blocks.update(plug.block().id, value=IN_LETTA)
-    ids = plug.rows().get()["ids"]
-    plug.rows().update(ids=ids, documents=[IN_CHROMA], embeddings=original_store.cheap_vectors([IN_CHROMA]))
-    plug.process.manage("shell", "-c", EDIT % IN_THE_HUB)
+    in_letta, in_chroma, in_the_hub = (before.replace("drops", word) for word in ("forgets", "loses", "DROPS"))
+    plug.letta.blocks.update(plug.block(uuid).id, value=in_letta)
+    ids = plug.rows().get(where={"memhub_id": uuid})["ids"]
+    plug.rows().update(ids=ids, documents=[in_chroma], embeddings=original_store.cheap_vectors([in_chroma]))
+    plug.troupe.call("edit", texts={uuid: in_the_hub})
+    return {in_letta, in_chroma, in_the_hub}

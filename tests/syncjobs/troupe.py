@@ -77,6 +77,8 @@ def administer() -> Iterator[Callable[[str], Any]]:
 class Troupe:
     """letta, chroma: what stands before the servers. said, deleted: see `peace.check`."""
 
+    slug = SLUG
+
     def __init__(self, folder: Path, database_url: str, letta: Faulty, chroma: Faulty, collection: str) -> None:
         self.letta, self.chroma, self.collection = letta, chroma, collection
         self.path = folder / "hub.sqlite3"
@@ -95,7 +97,7 @@ class Troupe:
             self.do("migrate", "--verbosity", "0")
             keep_as_template(self)
         sides = ("--letta-url", self.letta.url, "--chroma-url", self.chroma.url, "--collection", self.collection)
-        self.do("setup_project", SLUG, *sides)
+        self.do("setup_project", self.slug, *sides)
 
     def close(self) -> None:
         for pid in list(self.running):
@@ -166,7 +168,7 @@ class Troupe:
         self.call("archive", uuids=uuids)
 
     def call(self, name: str, **args: Any) -> Any:
-        return self.order(do="call", name=name, args={"slug": SLUG, **args})
+        return self.order(do="call", name=name, args={"slug": self.slug, **args})
 
     # --- what must hold
 
@@ -181,14 +183,14 @@ class Troupe:
         peace.check_quiet(self.sync())
 
     def check(self) -> None:
-        facts = peace.Facts(**self.order(do="facts", slug=SLUG))
+        facts = peace.Facts(**self.order(do="facts", slug=self.slug))
         rows = original_store.open_server(self.chroma.target).get_collection(self.collection)
         sides = {
-            peace.LETTA: peace.blocks_of(self.letta.target, SLUG),
-            peace.LOCAL: peace.records_of(rows, SLUG),
+            peace.LETTA: peace.blocks_of(self.letta.target, self.slug),
+            peace.LOCAL: peace.records_of(rows, self.slug),
         }
         peace.check(facts, sides, acknowledged=self.said, deleted=self.deleted)
-        query: dict[str, str | int] = {"tags": f"memhub:digest:{SLUG}", "limit": 50}
+        query: dict[str, str | int] = {"tags": f"memhub:digest:{self.slug}", "limit": 50}
         assert len(self.letta.client.get("/v1/blocks/", params=query).json()) == 1
 
 
@@ -236,9 +238,10 @@ def until(true: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def troupe_of(folder: Path, letta_url: str, chroma_url: str, collection: str) -> Iterator[Troupe]:
+def troupe_of(folder: Path, letta_url: str, chroma_url: str, collection: str, slug: str = SLUG) -> Iterator[Troupe]:
     with Faulty(letta_url) as letta, Faulty(chroma_url) as chroma, database(folder) as url:
         troupe = Troupe(folder, url, letta, chroma, collection)
+        troupe.slug = slug
         try:
             troupe.begin()
             yield troupe
