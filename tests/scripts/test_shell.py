@@ -104,7 +104,7 @@ def seconds_to_end(home: Path, url: str, lines: str) -> float:
 
 def test_the_lines_are_found() -> None:
     assert HOOK.splitlines()[1:] == section("When a shell ends").splitlines()[1:-1]
-    assert IN_FRONT.startswith("trap 'python3")
+    assert IN_FRONT.startswith("trap 'timeout 1.8 python3")
 
 
 @pytest.mark.parametrize("hub", ["silent", "down", "no such host"])
