@@ -67,7 +67,7 @@ def test_an_agent_with_the_shared_memory_sees_what_is_remembered_later(ours: Let
     assert {one.label for one in ours.client.agents.blocks.list(agent_id=more)} == {"shared_memory_planner", label}
     ours.append_block(str(block.id), "a note of an agent")  # becomes a memory of its own
     kept = [one for one in ours.list_blocks() if one.value == "a note of an agent"]
-    assert [one.metadata["title"] for one in kept] == ["a note of an agent (written into the digest block)"]
+    assert [(one.metadata or {})["title"] for one in kept] == ["a note of an agent (written into the digest block)"]
     assert "a note of an agent" in ours.get_block(str(block.id)).value
 
 
