@@ -6,7 +6,7 @@ from a side goes through `record`, which tells nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -51,12 +51,13 @@ class Change:
     parents: Sequence[int] = ()
 
 
-def record(changes: Sequence[Change]) -> None:
+def record(changes: Sequence[Change], kept: Collection[str] = ()) -> None:
     """Write new states with their revisions, many at once. Call it in a transaction.
 
-    A memory without a primary key is made. Every change gets a revision, also when only `extra` differs.
+    A memory without a primary key is made. Every change gets a revision, also when only `extra` differs. kept: texts
+    that this transaction has stored already.
     """
-    Text.objects.keep(change.state["text"] for change in changes)
+    Text.objects.keep({change.state["text"] for change in changes}.difference(kept))
     now = timezone.now()
     for change in changes:
         memory = change.memory

@@ -37,11 +37,13 @@ class TextQuerySet(models.QuerySet["Text"]):
 
     def _keep(self, digests: list[str], rows: Mapping[str, str]) -> None:
         now = timezone.now()
-        stale = self.filter(digest__in=digests, kept_at__lt=now - FRESH).order_by("digest")
-        found = list(stale.select_for_update().values_list("digest", flat=True))
-        if found:  # from here on nobody deletes them: either they are locked, or they are fresh
-            self.filter(digest__in=found).update(kept_at=now)
         known = set(self.filter(digest__in=digests).values_list("digest", flat=True))
+        if known:
+            stale = self.filter(digest__in=known, kept_at__lt=now - FRESH).order_by("digest")
+            found = list(stale.select_for_update().values_list("digest", flat=True))
+            if found:  # from here on nobody deletes them: either they are locked, or they are fresh
+                self.filter(digest__in=found).update(kept_at=now)
+            known = set(self.filter(digest__in=known).values_list("digest", flat=True))
         fresh: list[Any] = [Text.of(rows[digest], digest, now) for digest in digests if digest not in known]
         self.bulk_create(fresh, ignore_conflicts=True)
 

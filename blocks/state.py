@@ -73,6 +73,7 @@ ARTIFACT_TYPES = (
     "anti_pattern",
     "best_practice",
 )
+CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=True)
 KINDS = tuple(kind for kind in DOC_TYPES if kind != "runtime_artifact") + ARTIFACT_TYPES
 DEFAULT_KIND = "project_details"
 
@@ -117,7 +118,7 @@ def clean_tags(tags: Iterable[str]) -> list[str]:
 def state_hash(state: Mapping[str, Any]) -> str:
     """Hex SHA-256 of the fields a state says. Line endings and characters count exactly."""
     said = {name: state[name] for name in FIELDS if name in state}
-    return hashlib.sha256(json.dumps(said, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+    return hashlib.sha256(CANONICAL.encode(said).encode()).hexdigest()
 
 
 def complete(state: Mapping[str, Any]) -> State:

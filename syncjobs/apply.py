@@ -29,7 +29,7 @@ from syncjobs.planning import Planner, Work, describe, restrict, written_at
 from syncjobs.replicas import agree, forget, hold, save_replicas, see
 from syncjobs.sides import OpenSide
 from syncjobs.stamps import count_up
-from syncjobs.tally import Tally, close_intents, show_states
+from syncjobs.tally import SHOWN_STEPS, Tally, close_intents, show_states
 
 
 class Batch:
@@ -46,6 +46,7 @@ class Batch:
         self.items = list(items)
         self.works: list[Work] = []
         self.agents = Agents()
+        self.texts: set[str] = set()  # that this batch has stored already
 
     def run(self) -> None:
         self.agents = ask_about(self.items, self.observation)
@@ -54,13 +55,17 @@ class Batch:
             self.works = planner.load(self.items, lock=True)
             self.tally.again |= planner.again
             self._commit_hub()
+            self._settle([work for work in self.works if not work.writes])
+            self.works = [work for work in self.works if work.writes]
             made = [leases.of_memory(work.memory.pk) for work in self.works if work.fresh]
             leases.acquire(made, self.holder)  # nobody else can have them: they are not there before this commits
+        if not self.works:
+            return
         try:
             for side in self.sides.values():
                 self._write_side(side)
             with transaction.atomic():
-                self._settle()
+                self._settle([work for work in self.works if not work.overtaken])
         finally:
             leases.let_go(self.holder, made)
 
@@ -71,7 +76,7 @@ class Batch:
         self._load_conflicts()
         self._save_what_goes()
         changes = {id(work): change for work in self.works if (change := self._change(work))}
-        record(list(changes.values()))
+        record(list(changes.values()), kept=self.texts)
         self._tell(work for work in self.works if id(work) not in changes)
         self._save_replicas()
         for work in self.works:
@@ -89,9 +94,10 @@ class Batch:
         }
         texts |= {work.plan.state["text"] for work in self.works if work.plan.steps}
         Text.objects.keep(texts)
+        self.texts = texts
 
     def _load_conflicts(self) -> None:
-        known = Conflict.objects.filter(memory_id__in=[work.memory.pk for work in self.works], closed_at=None)
+        known = Conflict.objects.filter(memory_id__in=[w.memory.pk for w in self.works if not w.fresh], closed_at=None)
         rows = {(row.memory_id, row.connection_id): row for row in known.select_related("side_text", "base_text")}
         for work in self.works:
             for side in self.sides.values():
@@ -108,7 +114,7 @@ class Batch:
             numbers = range(last - len(work.plan.parts) + 1, last + 1)  # they come last
             work.parents = [number for number in (work.memory.number, *numbers) if number] if states else []
         for changes in zip_longest(*saved):
-            record([change for change in changes if change])
+            record([change for change in changes if change], kept=self.texts)
 
     def _saved(self, work: Work) -> list[Change]:
         going = [(side, state, side, "overwritten there") for side, state in work.plan.saved.items()]
@@ -149,9 +155,8 @@ class Batch:
 
     def _change(self, work: Work) -> Change | None:
         result = work.plan
-        before = state_hash(work.memory.state)
         turned = bool(result.archived_by or result.revived_by)
-        if not (work.fresh or turned or work.rewritten or state_hash(result.state) != before):
+        if not (work.fresh or turned or work.rewritten or state_hash(result.state) != state_hash(work.memory.state)):
             return None
         sources = [side for side, how in result.taken.items() if how in ("pull", "merge")]
         if work.fresh:
@@ -197,7 +202,8 @@ class Batch:
 
     def _note(self, work: Work) -> None:
         """What will be shown of this memory's steps."""
-        self.tally.steps.extend(describe(work))
+        if len(self.tally.steps) < SHOWN_STEPS:
+            self.tally.steps.extend(describe(work))
 
     # --- what is known of the sides -------------------------------------------------------------------------------
 
@@ -232,7 +238,7 @@ class Batch:
             if stepped and refused[0] == state_hash(restrict(work.plan.state, side.store.fields)):
                 replica.status, (replica.refused_hash, replica.reason) = "refused", refused
             if side.side in work.plan.rebase:
-                agree(replica, snapshot.state)
+                agree(replica, snapshot.state, snapshot.hash)
             agent = self.agents.at_work.get((side.side, snapshot.id))
             replica.copies = replica.copies if stepped else 0
             if stepped and agent and hold(replica, agent, held_since):
@@ -389,23 +395,32 @@ class Batch:
             see(replica, outcome.snapshot, work.memory, side, text_kept=outcome.write.state.get("text"))
         agree(replica, outcome.write.state)
         replica.copies = 0
+        if len(work.writes) == 1 and self._agrees(replica, work, side.side):
+            replica.hub_hash = work.memory.hash  # all is settled with that: the row need not be written once more
         name = {"create": "created", "update": "pushed"}.get(outcome.write.op)
         if name:
             self.tally.count(name, work.memory)
 
     # --- how it all stands now ------------------------------------------------------------------------------------
 
-    def _settle(self) -> None:
+    def _settle(self, works: list[Work]) -> None:
+        """What was written by this batch, or needs no write. Call in a transaction."""
         in_step = []
-        works = [work for work in self.works if not work.overtaken]
         for work in works:
             for side, replica in work.replicas.items():
                 there = side in self.sides and replica.status == "ok" and replica.base_hash
-                if there and side not in work.plan.clashes and self._agrees(replica, work, side):
+                agrees = there and side not in work.plan.clashes and self._agrees(replica, work, side)
+                if agrees and replica.hub_hash != work.memory.hash:
                     replica.hub_hash = work.memory.hash
                     in_step.append(replica)
         update_rows(in_step, ["hub_hash"])
-        show_states([(work.memory, self._standing(work)) for work in works])
+        standings = [(work, self._standing(work)) for work in works]
+        show_states([(work.memory, state) for work, state in standings if not self._shows(work, state)])
+
+    @staticmethod
+    def _shows(work: Work, state: SyncState) -> bool:
+        """Whether a memory that nobody else knows, because this transaction has made it, shows how it stands."""
+        return work.fresh and not (work.writes or work.plan.clashes) and work.memory.sync_state == state
 
     def _standing(self, work: Work) -> SyncState:
         if any(r.status in ("refused", "problem", "out") for s, r in work.replicas.items() if s in self.sides):

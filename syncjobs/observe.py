@@ -19,6 +19,7 @@ from memoryhub.models import Project
 from syncjobs.match import Item, Link, Matcher, Row, document_uuid
 from syncjobs.models import Replica
 from syncjobs.plan import Seen
+from syncjobs.replicas import of_items
 from syncjobs.sides import OpenSide, check_identity
 from syncjobs.stamps import is_older_copy
 
@@ -36,7 +37,8 @@ class Observation:
     that are there, but no longer in the project. problems: per side, items that could not be read. twins: copies of a
     linked item. remarks: per side, what else could not be taken in. emptied: sides that show nothing, though something
     was linked there. absent: per side whose list was not complete, memories that are not there by their mark either.
-    withheld (by a look at one memory): sides whose item could not be read.
+    withheld (by a look at one memory): sides whose item could not be read. labels: that the project's memories have,
+    once somebody asked.
     """
 
     sides: list[OpenSide]
@@ -50,6 +52,7 @@ class Observation:
     withheld: set[str] = field(default_factory=set)
     absent: dict[str, set[UUID]] = field(default_factory=dict)
     prints: dict[str, str] = field(default_factory=dict)
+    labels: set[str] | None = None
 
     @property
     def by_name(self) -> dict[str, OpenSide]:
@@ -220,7 +223,7 @@ def _take_one(
 
 def _free(snapshots: list[Snapshot], memory: Memory, side: OpenSide) -> list[Snapshot]:
     """Without items that are another memory's, though they still carry the mark of this one (copies)."""
-    linked = side.connection.replicas.exclude(memory=memory).filter(external_id__in=[s.id for s in snapshots])
+    linked = of_items(side.connection, [s.id for s in snapshots]).exclude(memory=memory)
     taken = set(linked.values_list("external_id", flat=True))
     return [snapshot for snapshot in snapshots if snapshot.id not in taken]
 

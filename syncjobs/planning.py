@@ -21,7 +21,7 @@ from syncjobs.match import Item
 from syncjobs.models import Conflict, Intent, Replica
 from syncjobs.observe import Observation
 from syncjobs.plan import NAMES, Hub, Plan, View, plan
-from syncjobs.replicas import is_marked
+from syncjobs.replicas import is_marked, of_items
 from syncjobs.sides import OpenSide
 
 
@@ -55,7 +55,6 @@ class Planner:
     def __init__(self, project: Project, observation: Observation, agents: Agents | None = None) -> None:
         self.project, self.observation, self.agents = project, observation, agents or Agents()
         self.again: set[int] = set()
-        self.taken_labels: set[str] | None = None
 
     def load(self, items: Iterable[Item], *, lock: bool = False) -> list[Work]:
         """The plans of some items; with `lock` their rows are locked (call it in a transaction)."""
@@ -64,7 +63,8 @@ class Planner:
         rows = Memory.objects.select_for_update() if lock else Memory.objects.all()
         memories = {memory.pk: memory for memory in rows.filter(pk__in=known)}
         replicas = self._replicas(known)
-        made = self._made([item for item in items if not item.row])
+        fresh = [item for item in items if not item.row]
+        made = self._made(fresh) if fresh else {}
         works = []
         for item in items:
             if item.row is None and item.uuid in made:
@@ -80,7 +80,7 @@ class Planner:
         made = dict(Memory.objects.filter(uuid__in=[item.uuid for item in fresh]).values_list("uuid", "pk"))
         for side in self.observation.sides:
             by_id = {item.seen[side.side].id: item.uuid for item in fresh if side.side in item.seen}
-            linked = side.connection.replicas.filter(external_id__in=by_id) if by_id else Replica.objects.none()
+            linked = of_items(side.connection, by_id) if by_id else Replica.objects.none()
             made |= {by_id[id]: memory for id, memory in linked.values_list("external_id", "memory_id")}
         return made
 
@@ -108,14 +108,20 @@ class Planner:
         source = next((s for s in self.observation.sides if s.side in item.seen and s.reads), None)
         if source is None:
             return None
-        if self.taken_labels is None:
-            self.taken_labels = set(Memory.objects.filter(project=self.project).values_list("label", flat=True))
         said = item.seen[source.side].state
-        state = birth(said, item, self.taken_labels)
-        self.taken_labels.add(state["label"])
+        taken = self._taken_labels()
+        state = birth(said, item, taken)
+        taken.add(state["label"])
         memory = Memory(project=self.project, uuid=item.uuid)
         hub = Hub(state, unsaid=frozenset(FIELDS) - said.keys())
         return Work(item, memory, {}, plan(hub, self._views(item, memory, {})), source=source.side)
+
+    def _taken_labels(self) -> set[str]:
+        """Of the project's memories, and of those that were planned since the look."""
+        if self.observation.labels is None:
+            labels = Memory.objects.filter(project=self.project).values_list("label", flat=True)
+            self.observation.labels = set(labels)
+        return self.observation.labels
 
     def _views(self, item: Item, memory: Memory, replicas: dict[str, Replica]) -> list[View]:
         return [

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
@@ -52,7 +53,7 @@ class Snapshot:
     strays: tuple[tuple[int, int, str], ...] = ()
     raw: Any = field(default=None, compare=False, repr=False)  # the store's own
 
-    @property
+    @cached_property
     def hash(self) -> str:
         return state_hash(self.state)
 
