@@ -29,7 +29,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -307,6 +307,8 @@ class Http:
             parts.append(part)
             if time.monotonic() > end:
                 raise TimeoutError
+        if response.length:  # http.client does not mind
+            raise ConnectionAbortedError
         named = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status, named, b"".join(parts))
 
@@ -503,10 +505,13 @@ class Spool:
             append(self.path, {mark: uuid}, sync=False)
 
     def reject(self, entry: Entry, reason: str) -> None:
-        """Put a memory aside for good. Raises OSError where that cannot be kept: then it stays in the queue."""
-        with self._locked():
-            append(self.rejected, entry | {"reason": reason, "rejected_at": datetime.now(UTC).isoformat()})
-            append(self.path, {"done": entry["uuid"]}, sync=False)
+        """Put a memory aside for good. Raises `RagError` where that cannot be kept: then it stays in the queue."""
+        try:
+            with self._locked():
+                append(self.rejected, entry | {"reason": reason, "rejected_at": datetime.now(UTC).isoformat()})
+        except OSError as error:
+            raise self._trouble(error) from None
+        self.mark("done", entry["uuid"])
 
     def queue(self) -> Queue:
         if self.is_empty:
@@ -532,17 +537,15 @@ class Spool:
                 torn.append(line)
         return Queue(list(entries.values()), tries, torn)
 
-    def compact(self) -> None:
-        """Leave out what is delivered. What a write left half done is put aside."""
+    def compact(self, done: Container[str]) -> None:
+        """Leave out what is done with, by uuid, marked or not. What a write left half done is put aside."""
         with suppress(OSError), self._locked():
             found = self._read()
             for line in found.torn:
                 append(self.rejected, {"reason": "half written", "line": line})
-            if found.entries:
-                marks = [
-                    {"tried": uuid} for entry in found.entries for uuid in [entry["uuid"]] * found.tries[entry["uuid"]]
-                ]
-                replace(self.path, [*found.entries, *marks])
+            if entries := [entry for entry in found.entries if entry["uuid"] not in done]:
+                tries = [entry["uuid"] for entry in entries for _ in range(found.tries[entry["uuid"]])]
+                replace(self.path, [*entries, *({"tried": uuid} for uuid in tries)])
             else:
                 os.truncate(self.path, 0)
 
@@ -1347,34 +1350,36 @@ def write(content: object, title: object, project: object, client: object, given
 def deliver(where: Place, waiting: Spool, seconds: float, patience: float = 0.0) -> Delivery:
     """Deliver what waits for a place, in order, for about so many seconds. patience: seconds to wait for another
     process that is at it. Raises `RagError` where the spool file cannot be used."""
-    end, counted, busy = time.monotonic() + seconds, Counter[str](), False
+    end, done = time.monotonic() + seconds, dict[str, str]()
     while True:
         with waiting.delivering(patience) as got:
-            trouble = drain(where, waiting, end, counted) if got else None
-        busy = not got
-        left = len(waiting.queue().of(where.target))
+            trouble = drain(where, waiting, end, done) if got else None
         # Looked at after the lock is open again: who adds something meanwhile relies on it.
-        if busy or trouble or not left or time.monotonic() >= end:
+        left = sum(entry["uuid"] not in done for entry in waiting.queue().of(where.target))
+        if not got or trouble or not left or time.monotonic() >= end:
             break
+    counted = Counter(done.values())
     if counted["delivered"]:
         told.discard("away")
-    return Delivery(counted["delivered"], counted["rejected"], left, busy, trouble)
+    return Delivery(counted["delivered"], counted["rejected"], left, not got, trouble)
 
 
-def drain(where: Place, waiting: Spool, end: float, counted: Counter[str]) -> RagError | None:
-    """Deliver what is in the queue now; why it stopped, if it had to."""
+def drain(where: Place, waiting: Spool, end: float, done: dict[str, str]) -> RagError | None:
+    """Deliver what is in the queue now; why it stopped, if it had to. done: gets by uuid what became of it, since the
+    disk may be too full to note that in the file."""
     queue, trouble = waiting.queue(), None
-    before = counted.total()
+    before = len(done)
     for entry in queue.of(where.target):
         if time.monotonic() >= end:
             break
         try:
-            counted[send_one(where, waiting, entry, queue.tries)] += 1
+            if entry["uuid"] not in done:
+                done[entry["uuid"]] = send_one(where, waiting, entry, queue.tries)
         except RagError as error:
             trouble = error
             break
-    if queue.torn or counted.total() > before:
-        waiting.compact()
+    if queue.torn or len(done) > before:
+        waiting.compact(done)
     return trouble
 
 
@@ -1382,12 +1387,11 @@ def send_one(where: Place, waiting: Spool, entry: Entry, tries: Counter[str]) ->
     """Deliver a memory, or put it aside: 'delivered' or 'rejected'. Raises `RagError` where neither can be done."""
     try:
         where.write(entry)
-    except Refused as error:
-        waiting.reject(entry, error.message)
-    except Failed as error:
-        waiting.mark("tried", entry["uuid"])
-        if tries[entry["uuid"]] + 1 < TRIES:
-            raise
+    except (Refused, Failed) as error:
+        if isinstance(error, Failed):
+            waiting.mark("tried", entry["uuid"])
+            if tries[entry["uuid"]] + 1 < TRIES:
+                raise
         waiting.reject(entry, error.message)
     else:
         waiting.mark("done", entry["uuid"])

@@ -54,10 +54,10 @@ class Agent:
             self.monkeypatch.setenv(name, value)
 
     def memories(self, **query: str) -> list[dict[str, Any]]:
-        """What the hub itself says, in the order it was made."""
+        """What the hub itself says, in the order it came in."""
         sign = {"Authorization": f"Bearer {self.token}"}
         found: list[dict[str, Any]] = []
-        given = {"order": "created", "limit": "200"} | query
+        given = {"order": "changed", "limit": "200"} | query
         while True:
             answer = httpx.get(f"{self.hub.url}/api/memories", params=given, headers=sign, timeout=60, trust_env=False)
             found += answer.raise_for_status().json()["items"]
