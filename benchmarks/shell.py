@@ -1,7 +1,8 @@
 """How much longer a bash takes to end that asks the hub for a sync, as docs/agents.md says: milliseconds.
 
 `behind`: the lines for ~/.bashrc, which leave the call behind. `in front`: the line that waits for it, for 1.8
-seconds at most. The hub is a real one, as in production; one that is down; and one that takes the call and never answers.
+seconds at most. The hub is a real one, as in production; one that is down; and one that takes the call and never
+answers.
 """
 
 from __future__ import annotations

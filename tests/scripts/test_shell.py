@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,9 +20,9 @@ import pytest
 
 from memoryhub.settings import BASE_DIR
 from syncjobs.views.sync import cron_line
-from tests.contract.letta import Server
+from tests.contract.letta import Server, serving
 from tests.original_store import fill, memories, open_server
-from tests.scripts.bridge import fake_hub
+from tests.scripts.bridge import bridge, fake_hub
 from tests.scripts.shell import (
     HOOK,
     IN_FRONT,
@@ -169,6 +170,21 @@ def test_a_name_that_is_looked_up_for_ever_is_given_up(home: Path, silent: Silen
     said = "Error: http://hub.example:8000 did not answer in 1 seconds.\n"
     assert (done.returncode, done.stdout, done.stderr.splitlines(True)[-1]) == (1, "", said)
     assert TOKEN not in done.stderr
+
+
+def test_the_token_does_not_follow_to_another_address() -> None:
+    with fake_hub({"status": "done"}) as (elsewhere, asked):
+
+        class Moved(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(301)
+                self.send_header("Location", f"{elsewhere}/api/project")
+                self.end_headers()
+
+        with serving(Moved) as url:
+            done = bridge("sync", "--no-wait", MEMORYHUB_URL=url, LETTA_API_KEY=TOKEN)
+    assert (done.returncode, done.stdout, asked) == (1, "", [])
+    assert f"Error: {url} sends on to {elsewhere}/api/project.\n" in done.stderr
 
 
 # --- cron
