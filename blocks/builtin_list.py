@@ -47,6 +47,11 @@ class Wanted:
     agents_fewer: int | None = None
     agents_exactly: Sequence[int] | None = None
 
+    @property
+    def names_digest(self) -> bool:
+        """Whether the project's digest may be meant: it is listed by its label or tag, and among hidden blocks."""
+        return bool(self.label or self.label_search or self.tags is not None or self.hidden)
+
 
 def page(
     project: Project, wanted: Wanted, *, limit: int, after: UUID | None, before: UUID | None, newest: bool
@@ -93,8 +98,11 @@ def _beyond(key: Key | None, way: str, order: Sequence[str]) -> Q:
 def _tables(project: Project, wanted: Wanted) -> list[tuple[QuerySet[Any], tuple[str, ...]]]:
     if wanted.nobody:
         return []
-    digest.block_of(project)
     private = project.private_blocks.filter(is_template=wanted.templates)
+    if wanted.names_digest:
+        digest.block_of(project)
+    else:  # who lists blocks gets what was made, and no more
+        private = private.filter(is_digest=False)
     if not wanted.hidden:
         private = private.filter(hidden=False)
     found: list[tuple[QuerySet[Any], tuple[str, ...]]] = [(_narrowed(private, project, wanted, "fields__"), OF_PRIVATE)]
@@ -122,7 +130,7 @@ def _narrowed(rows: QuerySet[Any], project: Project, wanted: Wanted, fields: str
 
 def _saying(rows: QuerySet[Any], project: Project, words: str) -> Q:
     said = Q(text__icontains=words)
-    if rows.model is Memory:
+    if rows.model is Memory or not rows.filter(is_digest=True).exists():
         return said
     own = digest.block_of(project)
     digest.fill(own)

@@ -134,7 +134,7 @@ def test_sync_runs_on_the_hub(hub: WebServer, chroma_server: str, collection: st
         assert (done.returncode, result["status"], result["errors"]) == (0, "done", [])
         assert result["url"].startswith(hub.url)
         labels = [block["label"] for block in json.loads(bridge("list", "--json", *key).stdout)]
-        assert (len(labels), labels[0]) == (1 + 5, "shared_memory_other")
+        assert len(labels) == 5
         assert bridge("sync", *key).stdout.startswith("Done: 5 unchanged.")
         assert bridge("create-agent", "helper", *key).returncode == 0
         (agent,) = json.loads(bridge("agents", "--json", *key).stdout)

@@ -18,6 +18,9 @@ pytestmark = pytest.mark.django_db
 LABEL, TAG = "shared_memory_planner", "memhub:digest:planner"
 
 
+ALL = "blocks/?show_hidden_blocks=true"
+
+
 @pytest.fixture
 def claude(project: Project) -> Caller:
     return Caller(project)
@@ -42,7 +45,7 @@ def value(claude: Caller, shown: dict[str, Any]) -> str:
 
 
 def test_it_says_what_the_memories_say_now(claude: Caller, project: Project, editor: User) -> None:
-    (block,) = claude.call("GET", "blocks/")[1]  # of a project without memories
+    (block,) = claude.call("GET", ALL)[1]  # of a project without memories
     assert (block["label"], block["tags"], block["value"]) == (LABEL, [TAG], "# Shared Memory: planner\n")
     assert (block["limit"], block["read_only"], block["hidden"], block["is_template"]) == (100_000, False, None, False)
 
@@ -62,27 +65,37 @@ def test_it_says_what_the_memories_say_now(claude: Caller, project: Project, edi
 
 def test_it_is_the_same_block_in_every_list(claude: Caller, project: Project, editor: User) -> None:
     remember(project, editor, *(f"M{number}" for number in range(60)))
-    (first, *_) = blocks = claude.call("GET", "blocks/?limit=100")[1]
+    (first, *_) = blocks = claude.call("GET", f"{ALL}&limit=100")[1]
     assert (first["label"], len(blocks)) == (LABEL, 61)
     assert first["value"].count("\n## [") == digest.MOST == 50
-    assert claude.call("GET", "blocks/count")[1] == 61
-    for query in (f"tags={TAG}", f"label={LABEL}", "label_search=SHARED", "value_search=text+of+m59", "limit=1"):
+    for query in (
+        *(f"tags={TAG}", f"label={LABEL}", "label_search=SHARED"),
+        *("show_hidden_blocks=true&value_search=text+of+m59", "show_hidden_blocks=true&limit=1"),
+    ):
         found = claude.call("GET", f"blocks/?{query}")[1]
         assert found[0] == first, query
-        assert query.startswith("value_search") or len(found) == 1
+        assert "value_search" in query or len(found) == 1
     assert claude.call("GET", f"blocks/count?tags={TAG}")[1] == 1
     assert claude.call("GET", "blocks/?value_search=never+said")[1] == []
     assert claude.call("GET", f"blocks/?label={LABEL}&templates_only=true")[1] == []
     assert claude.call("GET", f"blocks/?after={first['id']}&limit=1")[1] == [blocks[1]]
-    assert claude.call("GET", f"blocks/?before={blocks[1]['id']}")[1] == [first]
+    assert claude.call("GET", f"{ALL}&before={blocks[1]['id']}")[1] == [first]
     assert first["id"] == f"block-{digest.block_of(project).uuid}"
     assert PrivateBlock.objects.count() == 1
     assert not Memory.objects.filter(label=LABEL).exists()
 
 
+def test_who_lists_blocks_gets_what_was_made(claude: Caller, project: Project, editor: User) -> None:
+    (made,) = remember(project, editor, "Made")
+    digest.block_of(project)
+    for query in ("", "?value_search=made", "?limit=5"):
+        assert [block["id"] for block in claude.call("GET", f"blocks/{query}")[1]] == [f"block-{made.uuid}"]
+    assert claude.call("GET", "blocks/count")[1] == 1
+
+
 def test_each_project_has_its_own(claude: Caller, shown: dict[str, Any], memory: Memory) -> None:
     other = Caller(Project.objects.create(slug="other", name="Other"))
-    (theirs,) = other.call("GET", "blocks/")[1]
+    (theirs,) = other.call("GET", ALL)[1]
     assert (theirs["label"], theirs["value"]) == ("shared_memory_other", "# Shared Memory: other\n")
     assert theirs["id"] != shown["id"]
     for method in ("GET", "PATCH", "DELETE"):
@@ -186,7 +199,7 @@ def test_a_viewer_only_reads_it(project: Project, shown: dict[str, Any]) -> None
 
 
 def test_a_viewer_may_be_the_first_to_read_it(project: Project) -> None:
-    assert [block["label"] for block in Caller(project, Role.VIEWER).call("GET", "blocks/")[1]] == [LABEL]
+    assert [block["label"] for block in Caller(project, Role.VIEWER).call("GET", ALL)[1]] == [LABEL]
 
 
 # --- Conditions -------------------------------------------------------------------------------------------
@@ -229,5 +242,5 @@ def test_a_block_of_its_label_is_a_memory(claude: Caller, project: Project, show
 def test_it_is_older_than_what_was_there_before_it_was_made(claude: Caller, project: Project) -> None:
     Project.objects.filter(pk=project.pk).update(created_at=datetime(2020, 1, 1, tzinfo=UTC))
     human = claude.block(label="human")
-    first, second = claude.call("GET", "blocks/")[1]
+    first, second = claude.call("GET", ALL)[1]
     assert (first["created_at"], second["id"]) == ("2020-01-01T00:00:00Z", human["id"])
