@@ -163,7 +163,8 @@ def test_what_waits_is_recalled_while_the_hub_is_away(away: Agent, faulty: Fault
         assert "not delivered yet" in str(found)
         assert "The rest cannot be read now" in str(found)
         assert json.dumps(found)
-        for wanted in ({"client": "Zenith"}, {"kind": "fix"}, {"tags": "x"}):
+        others: tuple[dict[str, Any], ...] = ({"client": "Zenith"}, {"kind": "fix"}, {"tags": "x"})
+        for wanted in others:
             with pytest.raises(RagError, match="takes no more calls"):
                 rag_tools.recall(word, **wanted)
         assert rag_tools.memory_stats()["waiting"] == 2
