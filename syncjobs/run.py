@@ -140,6 +140,9 @@ class _Runner:
                 raise Stopped
             with uncollected():
                 self._apply(observation, part)
+            for item in part:
+                if not item.row:
+                    item.seen.clear()  # by now it is in the database, and need not be in memory as well
             self.sync_run.done += len(part)
         self._twins(observation)
         self._again()
