@@ -26,8 +26,8 @@ DIFFERENCES = {
     "health": "Health answers at `/health` too, and says version `0.16.8+memoryhub`.",
     "memories": "A memory cannot become hidden, a template, `human` or `persona`: 422. Make a new block.",
     "digest": (
-        "The digest block of the project is always there, and computed: what is written into it becomes a memory of its"
-        " own, and deleting it is 409."
+        "The digest block of the project is always there, and computed: it is listed only by its label or"
+        " tag and among hidden blocks, what is written into it becomes a memory of its own, and deleting it is 409."
     ),
     "no_model": "No model runs: routes for messages, and all that are not listed, are 501; runs are an empty list.",
 }
