@@ -174,7 +174,7 @@ def test_search_by_meaning(chroma_server, collection):
     elsewhere = ChromaStore(url=chroma_server, slug="other", collection=collection)
     theirs = made(elsewhere, "A kitten naps on a couch").id
     found = store.nearest(vector, 2)
-    assert list(found)[0] == ids[0]
+    assert next(iter(found)) == ids[0]
     assert len(found) == 2
     best, second = found.values()
     assert 1 > best > second
