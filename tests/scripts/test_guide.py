@@ -123,6 +123,24 @@ def test_what_was_remembered_on_monday_is_recalled_on_wednesday(folder: Path, hu
     assert "The parser drops empty lines" in agent(folder, hub, "GPT", "print(recall('parser empty lines'))")
 
 
+def test_the_rag_tools_from_a_shell_and_from_python(folder: Path, hub: WebServer, plain: str) -> None:
+    shell, script = examples("rag_tools.py")
+    said = run(folder, hub, "bash", "-ec", filled(shell, hub.url, plain))
+    assert "1. [ERROR] ChromaDB: Expected where" in said
+    assert "cron on deploy:\n  The index is being rebuilt" in said
+    assert "reachable: True" in said
+    assert "exactly one operator" in (folder / "prompt.md").read_text()
+
+    key = f"import os; os.environ['MEMORYHUB_TOKEN'] = {plain!r}\n"
+    said = python(folder, hub, plain, key + script)
+    assert "[GOTCHA] Several filters fail in ChromaDB" in said
+    assert "client: Acme" in said
+    texts = {memory["text"] for memory in Server(hub.url, plain).call("GET", "/api/memories?limit=100")[1]["items"]}
+    assert "**Gotcha**: Several filters fail in ChromaDB\n\n**Workaround**: Put them in one $and" in texts
+    assert "**Decision**: SQLite for small teams\n\n**Rationale**: One file to back up" in texts
+    assert "Begin" in " ".join(texts)
+
+
 # --- MCP
 
 
