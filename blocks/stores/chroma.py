@@ -134,6 +134,8 @@ class ChromaStore:
             )
         row = Row(self._stamp_id(key), STAMPS_ARE, {"number": number}, [0.0])
         Rows(self._collection(model), self.most).upsert([row])
+        if self.read_stamp(key) != number:  # what is not there would show an older copy
+            raise StoreError("Chroma did not keep the hub's number.")
 
     def _stamp_id(self, key: str) -> str:
         return f"{key}:{self._need_rows().collection.id}"

@@ -104,7 +104,9 @@ def write_stamp(calls: Calls, marker: str, key: str, number: int) -> None:
     """See `Store.write_stamp`. Metadata is replaced whole: two of these at once on one server would lose one."""
     block = marker_block(calls, marker)
     metadata = {**(block.get("metadata") or {}), STAMPS: {**stamps_of(block), key: number}}
-    calls.call("patch", block_path(marker), body={"metadata": metadata})
+    kept = calls.call("patch", block_path(marker), body={"metadata": metadata})
+    if not isinstance(kept, dict) or stamps_of(kept).get(key) != number:  # what is not there would show an older copy
+        raise StoreError("The Letta server did not keep the number in the hub's marker block.")
 
 
 def marker_block(calls: Calls, marker: str) -> dict[str, Any]:
