@@ -36,6 +36,7 @@ MUTANTS = (
         "syncjobs/apply.py",
         "        Intent.objects.bulk_create(intents, batch_size=200)\n",
         "",
+        quick=False,
     ),
     one(
         "no journal: open intents are not read back",
@@ -172,6 +173,7 @@ MUTANTS = (
         "syncjobs/agents.py",
         "    if not numbers or (replica",
         "    if True or (replica",
+        quick=False,
     ),
     one(
         "no stale check: only the last push is looked at",
@@ -206,6 +208,7 @@ MUTANTS = (
         "syncjobs/apply.py",
         "                work.waits.add(side.side)\n",
         "                pass\n",
+        quick=False,
     ),
     # --- one at a time, and no twins
     one(
@@ -213,12 +216,14 @@ MUTANTS = (
         "syncjobs/leases.py",
         '    return set(Lease.objects.filter(name__in=wanted, holder=holder).values_list("name", flat=True))\n',
         "    return set(wanted)\n",
+        quick=False,
     ),
     one(
         "every copy counts as a create of our own",
         "syncjobs/twins.py",
         "    return sent.exists() and not",
         "    return not",
+        quick=False,
     ),
     one(
         "no copy counts as a create of our own",
