@@ -138,14 +138,16 @@
   };
   htmx.createEventSource = (url) => (source = new EventSource(url, { withCredentials: true }));
   document.addEventListener("htmx:sseMessage", (event) => { if (event.detail?.data) pulse = event.detail.data; });
+  const inHand = (target) => unsaved() || target.matches("#whole") && target.contains(document.activeElement) && document.activeElement.matches("input:not([type=radio]), textarea, select");
   document.addEventListener("htmx:beforeRequest", (event) => {
     if (!isLive(event)) return;
-    const target = event.detail.target, typing = target?.contains(document.activeElement) && document.activeElement.matches("input:not([type=radio]), textarea, select");
-    if (unsaved() || typing && target.matches("#whole")) { event.preventDefault(); $("#news").hidden = false; }
+    const target = event.detail.target;
+    if (inHand(target)) { event.preventDefault(); $("#news").hidden = false; }
     else if ($("details.menu[open]", target)) { event.preventDefault(); setTimeout(refresh, 2000); }
   });
   document.addEventListener("htmx:beforeSwap", (event) => {
     if (!isLive(event)) return;
+    if (inHand(event.detail.target)) { event.detail.shouldSwap = false; $("#news").hidden = false; return; } // begun since it was asked for
     const active = event.detail.target.contains(document.activeElement) ? document.activeElement : null;
     place = { row: at() && $("a.title", at())?.href, href: active?.href, id: active?.id };
   });

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from blocks import actions
 from blocks.models import Memory
@@ -70,6 +70,26 @@ def test_nothing_is_taken_from_who_is_typing(people: People, memory: Memory) -> 
     page = show(people, memory.get_absolute_url())
     page.locator("#id_text").fill("Mine.")
     actions.edit(memory, {"text": "Theirs.\n"}, agent="GPT", based_on=1)
+    expect(page.locator("#news")).to_be_visible()
+    expect(page.locator("#id_text")).to_have_value("Mine.")
+
+
+def test_nothing_is_taken_from_who_begins_while_the_page_is_fetched(people: People, memory: Memory) -> None:
+    page = show(people, memory.get_absolute_url())
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if route.request.headers.get("hx-trigger") == "live-refresh":
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/m/**", hold)
+    actions.edit(memory, {"text": "Theirs.\n"}, agent="GPT", based_on=1)
+    while not held:
+        page.wait_for_timeout(50)
+    page.locator("#id_text").fill("Mine.")
+    held.pop().continue_()
     expect(page.locator("#news")).to_be_visible()
     expect(page.locator("#id_text")).to_have_value("Mine.")
 

@@ -32,9 +32,10 @@ def test_edits_of_different_lines_come_together(people: People, memory: Memory) 
     olga, maria = people.open(account("olga")), people.open(account("maria"))
     for page in (olga, maria):
         page.goto(memory.get_absolute_url())
+    write(maria, LINES.replace("third", "THIRD"))
     save(olga, LINES.replace("first", "FIRST"))
     expect(olga.get_by_text("Saved as revision 2")).to_be_visible()
-    save(maria, LINES.replace("third", "THIRD"))
+    maria.get_by_role("button", name="Save").click()
     expect(maria.get_by_role("heading", name="olga changed this memory while you edited it")).to_be_focused()
     expect(maria.get_by_role("region", name="What changed meanwhile")).to_contain_text("FIRST")
     assert text_of(maria) == "FIRST line\n\nsecond line\n\nTHIRD line"
@@ -49,9 +50,10 @@ def test_edits_of_the_same_line_lose_no_text(people: People, memory: Memory) -> 
     olga, maria = people.open(account("olga")), people.open(account("maria"))
     for page in (olga, maria):
         page.goto(memory.get_absolute_url())
+    write(maria, "what maria wrote")
     save(olga, "what olga wrote")
     expect(olga.get_by_text("Saved as revision 2")).to_be_visible()
-    save(maria, "what maria wrote")
+    maria.get_by_role("button", name="Save").click()
     expect(maria.get_by_text("Both changed the same lines")).to_be_visible()
     expect(maria.get_by_role("region", name="What saving would change")).to_contain_text("what olga wrote")
     assert text_of(maria) == "what maria wrote"
@@ -62,8 +64,12 @@ def test_edits_of_the_same_line_lose_no_text(people: People, memory: Memory) -> 
     ]
 
 
-def save(page: Page, text: str) -> None:
+def write(page: Page, text: str) -> None:
     page.get_by_label("Text (Markdown)").fill(text)
+
+
+def save(page: Page, text: str) -> None:
+    write(page, text)
     page.get_by_role("button", name="Save").click()
 
 
