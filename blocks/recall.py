@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,6 +40,7 @@ CAP = 1000  # the newest memories in which a term occurs: what occurs in more sa
 PATIENCE = 2.0  # seconds that a search waits for Chroma
 PAUSE = 10.0  # seconds for which a store that did not answer is not asked again
 EMBEDDED = 3  # memories not in the store yet whose vectors are made for one answer
+MARGIN = 0.05  # of similarity by which Chroma's index, which looks at a part of the rows only, may have missed one
 HEAD = 500  # characters of their texts that count: as much as a record holds
 
 
@@ -63,9 +65,11 @@ class Found:
 
 @dataclass
 class _Meaning:
-    """What the local store says: similarities by memory, best first; `store`, `vector` to ask for more."""
+    """What the local store says: similarities by memory, best first; `store`, `vector` to ask for more. farthest: the
+    similarity that none of the store's other memories exceeds, as far as that is known."""
 
     ranked: dict[int, float] = field(default_factory=dict)
+    farthest: float = 1.0
     store: ChromaStore | None = None
     vector: list[float] = field(default_factory=list)
     note: str = ""
@@ -96,7 +100,7 @@ def search(
     meaning = _Meaning() if mode == "words" else _by_meaning(project, among, query, bool(kinds or tags or client))
     pool = list(dict.fromkeys([*list(words)[:POOL], *meaning.ranked]))
     memories = {memory.pk: memory for memory in among.filter(pk__in=pool).select_related("project")}
-    similar = _similarities(memories, meaning) if order == "recall" else meaning.ranked
+    similar = _similarities(memories, meaning, limit) if order == "recall" else meaning.ranked
     scores = _scores(order, memories, words, meaning.ranked, similar)
     best = sorted(scores, key=lambda pk: (-scores[pk], -pk))[: min(limit, POOL)]
     hits = [Hit(memories[pk], scores[pk], similar.get(pk), _excerpt(memories[pk], terms)) for pk in best]
@@ -179,7 +183,8 @@ def _nearest(project: Project, among: MemoryQuerySet, store: ChromaStore, vector
     ).values_list("replicas__external_id", "pk")
     known = dict(rows)
     ranked = {known[id]: similarity for id, similarity in near.items() if id in known}
-    return _Meaning(dict(list(ranked.items())[:POOL]), store, vector)
+    farthest = min(near.values(), default=1.0) if len(ranked) <= POOL else list(ranked.values())[POOL - 1]
+    return _Meaning(dict(list(ranked.items())[:POOL]), farthest, store, vector)
 
 
 @lru_cache(maxsize=64)
@@ -230,27 +235,31 @@ def _scores(
         scores = ranking.fuse(list(words)[:POOL], ranked)
         return {pk: score for pk, score in scores.items() if pk in memories}
     now = timezone.now()
-    return {
-        pk: ranking.recall_score(
-            similar[pk] if pk in similar else words.get(pk, 0.0),
-            memory.kind,
-            ranking.when(memory.created_at, memory.changed_at),
-            now,
-        )
-        for pk, memory in memories.items()
-    }
+    known = {pk: similar[pk] if pk in similar else words.get(pk, 0.0) for pk in memories}
+    return {pk: _recall_score(memory, known[pk], now) for pk, memory in memories.items()}
 
 
-def _similarities(memories: dict[int, Memory], meaning: _Meaning) -> dict[int, float]:
-    """Of all found memories, also of those that only their words brought in; some may stay unknown."""
+def _recall_score(memory: Memory, similarity: float, now: datetime) -> float:
+    created = ranking.when(memory.created_at, memory.changed_at)
+    return ranking.recall_score(similarity, memory.kind, created, now)
+
+
+def _similarities(memories: dict[int, Memory], meaning: _Meaning, limit: int) -> dict[int, float]:
+    """Of all found memories, also of those that only their words brought in; some may stay unknown.
+
+    Those that cannot be among the first `limit`, however similar they are, get the most they can have.
+    """
     similar = dict(meaning.ranked)
     missing = [pk for pk in memories if pk not in similar]
     if meaning.store is None or not missing:
         return similar
     rows = Memory.objects.filter(pk__in=missing, replicas__connection__side="local")
     documents = dict(rows.exclude(replicas__external_id="").values_list("replicas__external_id", "pk"))
+    hopeless = _hopeless([memories[pk] for pk in documents.values()], memories, meaning, limit)
+    similar |= dict.fromkeys(hopeless, meaning.farthest)
+    asked = [id for id, pk in documents.items() if pk not in similar]
     try:
-        for id, similarity in meaning.store.similarities(meaning.vector, list(documents)).items():
+        for id, similarity in meaning.store.similarities(meaning.vector, asked).items():
             similar[documents[id]] = similarity
     except StoreError as error:
         logger.info("similarities: %s", error)
@@ -258,3 +267,15 @@ def _similarities(memories: dict[int, Memory], meaning: _Meaning) -> dict[int, f
     for pk, vector in zip(newest, embed([memories[pk].text[:HEAD] or " " for pk in newest]), strict=True):
         similar[pk] = sum(a * b for a, b in zip(vector, meaning.vector, strict=True))
     return similar
+
+
+def _hopeless(stored: list[Memory], memories: dict[int, Memory], meaning: _Meaning, limit: int) -> list[int]:
+    """Of memories that the store has and did not count among the nearest, those that `limit` others are sure to
+    precede. Asking for their similarities would take as long as all the rest."""
+    now = timezone.now()
+    known = (_recall_score(memories[pk], value, now) for pk, value in meaning.ranked.items() if pk in memories)
+    best = sorted(known, reverse=True)[:limit]
+    if len(best) < limit:
+        return []
+    most = meaning.farthest + MARGIN
+    return [memory.pk for memory in stored if _recall_score(memory, most, now) < best[-1]]

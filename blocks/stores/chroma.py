@@ -260,12 +260,27 @@ class ChromaStore:
         asked, where = OVER * count, None
         while True:
             near = rows.nearest(vector, asked, where)
-            best = self._similar(near)
+            best = self._best(rows, near, count)
             if len(best) >= count or len(near) < asked or asked >= rows.one_call:
                 return dict(list(best.items())[:count])
             if where is None and (where := self._scope()):
                 continue
             asked = min(OVER * asked, rows.one_call)
+
+    def _best(self, rows: Rows, near: Sequence[tuple[str, float]], count: int) -> dict[str, float]:
+        """The first `count` documents in scope, of rows that are given nearest first. Of rows that by their ids are one
+        document's only the nearest is looked at."""
+        first: dict[str, tuple[str, float]] = {}
+        for id, similarity in near:
+            first.setdefault(presumed(id), (id, similarity))
+        similarities, best = dict(first.values()), dict[str, float]()
+        for some in batched(list(similarities), count):
+            metas = rows.metas(some)
+            found = [(Row(id, None, metas[id]), similarities[id]) for id in some if id in metas]
+            best |= {id: similarity for id, similarity in self._similar(found).items() if id not in best}
+            if len(best) >= count:
+                break
+        return best
 
     def _similar(self, near: Iterable[tuple[Row, float]]) -> dict[str, float]:
         """The similarity of each document in scope: that of its nearest row."""

@@ -134,18 +134,20 @@ class Rows:
                 self.collection.delete(ids=some)
             self.taken += 1
 
-    def nearest(self, vector: list[float], count: int, where: Where | None) -> list[tuple[Row, float]]:
-        """The `count` nearest rows (without their texts) and their cosine similarities, nearest first."""
+    def nearest(self, vector: list[float], count: int, where: Where | None) -> list[tuple[str, float]]:
+        """The ids of the `count` nearest rows and their cosine similarities, nearest first.
+
+        Without their metadata: Chroma takes five times as long to find that too.
+        """
         with errors():
             answer = self.collection.query(
                 query_embeddings=[vector],  # type: ignore[arg-type]
                 n_results=min(count, self.one_call),
                 where=where,
-                include=["metadatas", "distances"],
+                include=["distances"],
             )
-            metas, distances = (answer["metadatas"] or [[]])[0], (answer["distances"] or [[]])[0]
-            columns = zip(answer["ids"][0], metas, distances, strict=True)
-            return [(row_of(id, None, meta), self._similarity(distance)) for id, meta, distance in columns]
+            found, distances = texts(answer["ids"][0]), (answer["distances"] or [[]])[0]
+            return [(id, self._similarity(far)) for id, far in zip(found, distances, strict=True)]
 
     def _similarity(self, distance: float) -> float:
         """Of two vectors of length 1, whose squared distance is twice one less their cosine."""

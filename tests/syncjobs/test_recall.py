@@ -82,6 +82,41 @@ def test_recall_prefers_the_important_and_the_new(stored: Project) -> None:
     assert titles(search(stored, "backup failed", order="recall", limit=3)) == ["error", "new", "old"]
 
 
+def test_what_cannot_come_first_is_not_asked_for(stored: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what can is, so that the answer is the same."""
+    subjects = ("nightly backup", "kitten", "invoice of March", "release on Friday", "stale lock")
+    kinds = ("template", "error", "gotcha", "fix")
+    for number in range(40):
+        text = f"The {subjects[number % 5]} failed, {number} times in a row."
+        created = f"{2019 + number % 8}-0{1 + number % 9}-01"
+        actions.create(stored, {"title": f"{number}", "text": text, "kind": kinds[number % 4], "created_at": created})
+    assert run.push(list(Memory.objects.values_list("pk", flat=True))) == []
+    monkeypatch.setattr(recall, "POOL", 12)
+    monkeypatch.setattr(recall, "MARGIN", 0.001)
+    asked: list[str] = []
+    store = recall._store(stored)
+    similarities = store.similarities
+
+    def asking(vector: list[float], ids: list[str]) -> dict[str, float]:
+        asked.extend(ids)
+        return similarities(vector, ids)
+
+    monkeypatch.setattr(store, "similarities", asking)
+
+    def answers() -> list[list[tuple[str, float | None]]]:
+        found = [
+            search(stored, f"the {query} failed", order="recall", limit=limit)
+            for query in subjects
+            for limit in (1, 3, 9)
+        ]
+        return [[(hit.memory.title, round(hit.similarity or 0, 4)) for hit in one.hits] for one in found]
+
+    quick, few = answers(), len(asked)
+    monkeypatch.setattr(recall, "_hopeless", lambda *arguments: [])
+    assert answers() == quick
+    assert few < (len(asked) - few) / 2
+
+
 def test_only_of_the_project(stored: Project) -> None:
     other = Project.objects.create(slug="other", name="Other", local_store=stored.local_store)
     write(other)
