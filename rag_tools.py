@@ -553,13 +553,13 @@ class Spool:
         """Queue again what was put aside, for this target; how many."""
         try:
             with self._locked():
-                found = [parsed(line) for line in lines_in(self.rejected)]
+                found = [parsed(line) or {"reason": "half written", "line": line} for line in lines_in(self.rejected)]
                 back = {one["uuid"]: one for one in found if one.keys() >= {"uuid", "target", "memory"}}
                 for entry in back.values():
                     kept = {name: value for name, value in entry.items() if name not in ("reason", "rejected_at")}
                     append(self.path, kept | {"target": target})
                 if back:
-                    replace(self.rejected, [one for one in found if one and one.get("uuid") not in back])
+                    replace(self.rejected, [one for one in found if one.get("uuid") not in back])
         except FileNotFoundError:
             return 0
         except OSError as error:

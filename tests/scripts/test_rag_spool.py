@@ -230,6 +230,18 @@ def test_a_memory_the_hub_fails_on_is_put_aside_in_the_end(away: Agent, faulty: 
     assert texts(away, word) == ["good"]
 
 
+def test_nothing_overtakes_a_memory_that_has_to_wait(away: Agent, faulty: Faulty, word: str) -> None:
+    with faulty.answering(DOWN):
+        rag_tools.remember("first", tags=[word])
+    rag_tools.place().http.pause(0, "")
+    once = [Answer(500, b'{"detail": "no"}')]
+    with faulty.answering(lambda method, path: once.pop() if method == "POST" and once else None):
+        rag_tools.remember("second", tags=[word])
+        assert texts(away, word) == []
+        rag_tools.remember("third", tags=[word])
+    assert texts(away, word) == ["first", "second", "third"]
+
+
 def test_another_project_is_known_as_soon_as_the_hub_is_there(away: Agent, faulty: Faulty, word: str) -> None:
     with faulty.answering(lambda method, path: Answer(503)):
         rag_tools.remember(word, project="website", tags=[word])
@@ -297,6 +309,14 @@ def test_a_torn_line(away: Agent, faulty: Faulty, word: str) -> None:
     aside = Path(rag_tools.spool().rejected).read_text()
     assert json.loads(aside)["line"].startswith('{"uuid": "0000"')
     assert path.read_bytes() == b""
+
+
+def test_what_comes_after_a_torn_line_is_whole(tmp_path: Path) -> None:
+    spool = rag_tools.Spool(str(tmp_path / "spool.jsonl"))
+    Path(spool.path).write_bytes(b'{"uuid": "0000", "mem')
+    spool.add({"uuid": "1", "target": "here", "memory": {"text": "second"}})
+    assert [one["uuid"] for one in spool.queue().of("here")] == ["1"]
+    assert spool.queue().torn == ['{"uuid": "0000", "mem']
 
 
 def test_a_full_disk_is_told(away: Agent, faulty: Faulty, word: str) -> None:
