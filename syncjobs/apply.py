@@ -120,6 +120,10 @@ class Batch:
         going = [(side, state, side, "overwritten there") for side, state in work.plan.saved.items()]
         moot = "was in conflict, and is not there any more"
         going += [(side, state, side, moot) for side, state in self._displaced(work)]
+        if not work.fresh:
+            going += [
+                (side, state, side, "was there before it could be taken in") for side, state in self._passed_by(work)
+            ]
         parts = work.plan.parts.items()
         going += [(side, state, self._author(work, [side]), "before it was merged") for side, state in parts]
 
@@ -143,6 +147,19 @@ class Batch:
             whole = state_hash({**work.memory.state, **row.side})
             if not work.memory.revisions.filter(hash=whole).exists():
                 yield side, row.side
+
+    def _passed_by(self, work: Work) -> Iterator[tuple[str, State]]:
+        """What a side once showed and the hub never took in (a run ended before), where something else is there now."""
+        for side, replica in work.replicas.items():
+            if side in work.conflicts or replica.seen_hash in ("", replica.base_hash) or not replica.seen_text_id:
+                continue
+            seen = work.item.seen.get(side)
+            if self.observation.seen(work.item, self.sides[side]) is Seen.UNKNOWN or (
+                seen and seen.hash == replica.seen_hash
+            ):
+                continue
+            if replica.seen and not work.memory.revision_with(replica.seen_text_id):
+                yield side, replica.seen
 
     @staticmethod
     def _tell(works: Iterable[Work]) -> None:

@@ -76,6 +76,9 @@ class Server:
         self.before_write: Callable[[Write], None] = lambda write: None
         self.on_loss: Callable[[Thing, str], None] = lambda thing, op: None  # about to be replaced or removed
         self.on_write: Callable[[Write], None] = lambda write: None  # it is about to happen
+        self.on_late: Callable[[Thing, Write], None] = lambda thing, write: (
+            None
+        )  # about to be replaced by an old create
         self.on_made: Callable[[Thing], None] = lambda thing: None  # by the hub, and not late
         self.on_fault: Callable[[str], None] = lambda fault: None  # it happens now
         self.replaced: list[tuple[str, str, str]] = []  # id, the text that was there, the hub's
@@ -141,6 +144,9 @@ class Server:
     def deliver(self) -> None:
         """What was under way arrives after all."""
         for write in self.undelivered:
+            there = self.things.get(write.id or str(write.uuid)) if self.side == LOCAL else None
+            if there:
+                self.on_late(there, write)
             self.make(write)
         self.undelivered = []
 

@@ -100,6 +100,8 @@ class Stage:
     def _watch(self, server: Server) -> None:
         server.on_loss = lambda thing, op: self._check_loss(server, thing, op)
         server.on_write = lambda write: self._check_write(server, write)
+        # That an old text of ours wins that way cannot be known from outside; the newer one stays in the history.
+        server.on_late = lambda thing, write: self.ledger.removed(thing.state["text"], but=write.state["text"])
         server.on_made = lambda thing: self._check_made(server, thing)
         server.on_fault = lambda fault: self.tell(FAULTS[fault]) if fault else None
 

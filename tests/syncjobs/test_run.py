@@ -12,7 +12,7 @@ import pytest
 from django.utils import timezone
 
 from blocks import actions
-from blocks.models import Memory, SyncState
+from blocks.models import Memory, SyncState, Text, digest_of
 from blocks.stores.base import Write
 from syncjobs import leases
 from syncjobs import run as runs
@@ -1046,3 +1046,16 @@ def test_an_open_conflict_leaves_no_new_stamp_at_each_run(world: World) -> None:
     assert quiet(world.run())
 
     assert (world.letta.stamps, world.local.stamps) == before
+
+
+def test_what_a_side_showed_and_the_hub_never_took_in_is_kept_when_it_goes(synced: World) -> None:
+    """As after a run that ended between its look and its first write."""
+    Text.objects.keep(["theirs"])
+    known = Replica.objects.filter(connection__side=LETTA)
+    known.update(seen_text=digest_of("theirs"), seen_hash="another")
+    synced.edit(synced.memory(), text="ours")
+    synced.letta.remove(synced.letta.only().id)
+    synced.run(allow_deletions=True)
+    synced.everywhere("ours")
+    assert "theirs" in history(synced.memory())
+    assert quiet(synced.run())
