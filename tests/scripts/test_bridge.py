@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 import letta_memory_bridge
 from letta_memory_bridge import (
@@ -238,7 +239,7 @@ def test_the_list_is_a_table_and_steers_no_terminal(letta_server: str, server: S
     assert "…" in line
     assert "\x1b" not in table.stdout
     narrow = bridge("list", LETTA_BASE_URL=letta_server, COLUMNS="30").stdout
-    assert max(map(len, narrow.splitlines())) <= 30
+    assert max(map(cell_len, narrow.splitlines())) <= 30
     assert label[:8] in narrow
     blocks = json.loads(bridge("list", "--json", LETTA_BASE_URL=letta_server).stdout)
     assert [block["value"][-5:] for block in blocks if block["id"] == id] == ["long "]

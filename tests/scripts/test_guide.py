@@ -126,7 +126,7 @@ def test_what_was_remembered_on_monday_is_recalled_on_wednesday(folder: Path, hu
 def test_the_rag_tools_from_a_shell_and_from_python(folder: Path, hub: WebServer, plain: str) -> None:
     shell, script = examples("rag_tools.py")
     said = run(folder, hub, "bash", "-ec", filled(shell, hub.url, plain))
-    assert "1. [ERROR] ChromaDB: Expected where" in said
+    assert ". [ERROR] ChromaDB: Expected where" in said
     assert "cron on deploy:\n  The index is being rebuilt" in said
     assert "reachable: True" in said
     assert "exactly one operator" in (folder / "prompt.md").read_text()

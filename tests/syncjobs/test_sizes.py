@@ -253,7 +253,7 @@ def test_records_that_others_made_are_blocks(letta_server: str, chroma_server: s
         said = [error["error"] for error in run.errors if f"record {number}:" in error["error"]]
         if said:  # why it was not taken in; there it is as it was
             assert snapshot.uuid not in states
-            assert snapshot.raw.rows[0].text == fields["text"]
+            assert between.rows().get(ids=[snapshot.id], include=["documents"])["documents"] == [fields["text"]]
         else:
             assert snapshot.state["text"] == fields["text"]
             assert states[snapshot.uuid]["text"] == blocks[snapshot.uuid]["text"] == fields["text"]  # type: ignore[index]
