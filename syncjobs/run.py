@@ -119,7 +119,8 @@ class _Runner:
 
     def _finish_if_possible(self) -> None:
         """After an error: on a new connection where the old one broke. Else the next run says that this one died."""
-        connection.close_if_unusable_or_obsolete()
+        if not connection.in_atomic_block:  # whoever has begun a transaction around the run ends it himself
+            connection.close_if_unusable_or_obsolete()
         with suppress(DatabaseError, InterfaceError):
             self._finish()
 
