@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from blocks import ranking
 from blocks.models import Memory, MemoryQuerySet
-from blocks.search import IN_INDEX, IN_WORDS, SPACES, TRIGRAM, clean, matching
+from blocks.search import IN_INDEX, IN_WORDS, NEWEST_IN_INDEX, SPACES, TRIGRAM, clean, matching
 from blocks.stores.base import StoreError
 from blocks.stores.embeddings import embed
 from blocks.stores.opening import open_chroma
@@ -41,6 +41,7 @@ PATIENCE = 2.0  # seconds that a search waits for Chroma
 PAUSE = 10.0  # seconds for which a store that did not answer is not asked again
 EMBEDDED = 3  # memories not in the store yet whose vectors are made for one answer
 MARGIN = 0.05  # of similarity by which Chroma's index, which looks at a part of the rows only, may have missed one
+SCORED = ("kind", "created_at", "changed_at")  # what counts besides the text, which is long to read
 HEAD = 500  # characters of their texts that count: as much as a record holds
 
 
@@ -94,16 +95,18 @@ def search(
     query = clean(query)
     if not query:
         return Found([], "words")
+    narrow = bool(kinds or tags or client)
     among = _among(project, kinds, tags, client)
     terms = ranking.terms_of(query, TRIGRAM if connection.vendor == "sqlite" else 1)
-    words = {} if mode == "meaning" else _by_words(among, query, terms)
-    meaning = _Meaning() if mode == "words" else _by_meaning(project, among, query, bool(kinds or tags or client))
+    words = {} if mode == "meaning" else _by_words(among, query, terms, None if narrow else project)
+    meaning = _Meaning() if mode == "words" else _by_meaning(project, among, query, narrow)
     pool = list(dict.fromkeys([*list(words)[:POOL], *meaning.ranked]))
-    memories = {memory.pk: memory for memory in among.filter(pk__in=pool).select_related("project")}
+    memories = {memory.pk: memory for memory in among.filter(pk__in=pool).only(*SCORED)}
     similar = _similarities(memories, meaning, limit) if order == "recall" else meaning.ranked
     scores = _scores(order, memories, words, meaning.ranked, similar)
     best = sorted(scores, key=lambda pk: (-scores[pk], -pk))[: min(limit, POOL)]
-    hits = [Hit(memories[pk], scores[pk], similar.get(pk), _excerpt(memories[pk], terms)) for pk in best]
+    whole = Memory.objects.select_related("project").in_bulk(best)
+    hits = [Hit(whole[pk], scores[pk], similar.get(pk), _excerpt(whole[pk], terms)) for pk in best if pk in whole]
     return Found(hits, _how(mode, meaning), meaning.note)
 
 
@@ -138,17 +141,32 @@ def _tagged(project: Project, tag: str) -> Any:
 # --- words
 
 
-def _by_words(among: MemoryQuerySet, query: str, terms: list[str]) -> dict[int, float]:
-    """Weights by memory, best first. A query without a word that could be looked for is searched for as a whole."""
+def _by_words(among: MemoryQuerySet, query: str, terms: list[str], whole: Project | None) -> dict[int, float]:
+    """Weights by memory, best first. A query without a word that could be looked for is searched for as a whole.
+
+    whole: the project, where `among` is all that lives in it.
+    """
     if not terms:
         found = matching(among, query).order_by("-changed_at", "-pk").values_list("pk", flat=True)[:POOL]
         return dict.fromkeys(found, 0.5)
+    if whole and connection.vendor == "sqlite":
+        return ranking.by_words([_newest_with(whole, term) for term in terms], CAP)
     return ranking.by_words([list(_with(among, term)) for term in terms], CAP)
+
+
+def _newest_with(project: Project, term: str) -> list[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(NEWEST_IN_INDEX, [_phrase(term), project.pk, CAP])
+        return [pk for (pk,) in cursor.fetchall()]
+
+
+def _phrase(term: str) -> str:
+    return '"' + term.replace('"', '""') + '"'
 
 
 def _with(among: MemoryQuerySet, term: str) -> QuerySet[Memory, int]:
     if connection.vendor == "sqlite":
-        found = RawSQL(IN_INDEX, ['"' + term.replace('"', '""') + '"'])  # noqa: S611
+        found = RawSQL(IN_INDEX, [_phrase(term)])  # noqa: S611
     else:
         parts = term.translate(SPACES).split()
         found = RawSQL(IN_WORDS, [" <-> ".join(f"'{part}'" for part in parts) + ":*"])  # noqa: S611
@@ -158,7 +176,7 @@ def _with(among: MemoryQuerySet, term: str) -> QuerySet[Memory, int]:
 # --- meaning
 
 
-def _by_meaning(project: Project, among: MemoryQuerySet, query: str, filtered: bool) -> _Meaning:
+def _by_meaning(project: Project, among: MemoryQuerySet, query: str, narrow: bool) -> _Meaning:
     if project.local_store is None:
         return _Meaning(note="the project has no local store: found by words only")
     if project.local_direction == Direction.OFF:
@@ -166,25 +184,40 @@ def _by_meaning(project: Project, among: MemoryQuerySet, query: str, filtered: b
     try:
         store = _store(project)
         vector = embed([query])[0]
-        return _nearest(project, among, store, vector, POOL * 4 if filtered else POOL)
+        return _nearest(project, among, store, vector, 4 * POOL if narrow else POOL)
     except (StoreError, UnreadableSecret) as error:
         return _Meaning(note=f"the local store cannot be asked ({error}): found by words only")
 
 
 def _nearest(project: Project, among: MemoryQuerySet, store: ChromaStore, vector: list[float], count: int) -> _Meaning:
+    known: dict[str, int] = {}
+
+    def ours(documents: Sequence[str]) -> Iterable[str]:
+        known.update(_memories_of(project, documents))
+        return known
+
     with _remembering_trouble(store):
-        near = store.nearest(vector, count)
-    address = project.local_store.address if project.local_store else ""
-    rows = among.filter(
-        replicas__connection__side="local",
-        replicas__connection__address=address,
-        replicas__connection__project=project,
-        replicas__external_id__in=list(near),
-    ).values_list("replicas__external_id", "pk")
-    known = dict(rows)
-    ranked = {known[id]: similarity for id, similarity in near.items() if id in known}
+        near = store.nearest(vector, count, ours)
+    wanted = set(among.filter(pk__in=[known[id] for id in near if id in known]).values_list("pk", flat=True))
+    ranked = {known[id]: similarity for id, similarity in near.items() if known.get(id) in wanted}
     farthest = min(near.values(), default=1.0) if len(ranked) <= POOL else list(ranked.values())[POOL - 1]
     return _Meaning(dict(list(ranked.items())[:POOL]), farthest, store, vector)
+
+
+def _memories_of(project: Project, documents: Sequence[str]) -> dict[str, int]:
+    """The memories of a project whose records in its store are these, by document.
+
+    Asked of the replicas alone, and of those that have an id, as the index for it is: else SQLite goes through all
+    memories of the project.
+    """
+    replicas: Any = Memory._meta.get_field("replicas").related_model
+    rows = replicas.objects.filter(
+        connection__project=project,
+        connection__side="local",
+        connection__address=project.local_store.address if project.local_store else "",
+        external_id__in=documents,
+    )
+    return dict(rows.exclude(external_id="").values_list("external_id", "memory"))
 
 
 @lru_cache(maxsize=64)
@@ -264,7 +297,8 @@ def _similarities(memories: dict[int, Memory], meaning: _Meaning, limit: int) ->
     except StoreError as error:
         logger.info("similarities: %s", error)
     newest = sorted((pk for pk in missing if pk not in similar), reverse=True)[:EMBEDDED]
-    for pk, vector in zip(newest, embed([memories[pk].text[:HEAD] or " " for pk in newest]), strict=True):
+    texts = dict(Memory.objects.filter(pk__in=newest).values_list("pk", "text"))
+    for pk, vector in zip(texts, embed([text[:HEAD] or " " for text in texts.values()]), strict=True):
         similar[pk] = sum(a * b for a, b in zip(vector, meaning.vector, strict=True))
     return similar
 

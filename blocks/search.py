@@ -20,6 +20,11 @@ from blocks.models import MemoryQuerySet
 MAX_QUERY, MAX_WORDS = 200, 12
 TRIGRAM = 3  # the shortest part of a word SQLite's index finds
 IN_INDEX = "SELECT rowid FROM blocks_search WHERE blocks_search MATCH %s"
+# The index gives the newest first, so that this ends with the last one that is wanted, however common the word is.
+NEWEST_IN_INDEX = """
+    SELECT memory.id FROM blocks_search AS found CROSS JOIN blocks_memory AS memory ON memory.id = found.rowid
+    WHERE found.blocks_search MATCH %s AND memory.project_id = %s AND memory.archived_at IS NULL
+    AND memory.deleted_at IS NULL ORDER BY found.rowid DESC LIMIT %s"""
 IN_WORDS = "SELECT id FROM blocks_memory WHERE search_words @@ to_tsquery('simple', %s)"
 TAGGED = "SELECT memory_id FROM blocks_tag WHERE tag LIKE %s ESCAPE '\\'"
 NAMED = """

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from chromadb.types import Collection as CollectionModel
 
 T = TypeVar("T")
+Ours = Callable[[Sequence[str]], Iterable[str]]
 ALL = "*"
 ASKED = 500  # documents asked for in one condition
 OVER = 4  # rows asked for to get a document: some have several, some are of other projects
@@ -250,34 +251,40 @@ class ChromaStore:
         where = {"project_name": {"$nin": sorted({self.project} | self.claimed)}}
         return [snapshot_of(document, in_scope=False) for document in documents(rows.matching(where)).values()]
 
-    def nearest(self, vector: list[float], count: int) -> dict[str, float]:
-        """The `count` documents in scope nearest in meaning, nearest first, each with its cosine similarity."""
-        return self._ask(lambda rows: self._nearest(rows, vector, count)) or {}
+    def nearest(self, vector: list[float], count: int, ours: Ours | None = None) -> dict[str, float]:
+        """The `count` documents in scope nearest in meaning, nearest first, each with its cosine similarity.
 
-    def _nearest(self, rows: Rows, vector: list[float], count: int) -> dict[str, float]:
+        ours: those of some documents that are known to be in scope; the others are looked at.
+        """
+        return self._ask(lambda rows: self._nearest(rows, vector, count, ours or (lambda ids: ()))) or {}
+
+    def _nearest(self, rows: Rows, vector: list[float], count: int, ours: Ours) -> dict[str, float]:
         """Without a condition first: Chroma looks through all rows for one, which takes ten times as long; where most
         of the nearest are others' documents, with it."""
         asked, where = OVER * count, None
         while True:
             near = rows.nearest(vector, asked, where)
-            best = self._best(rows, near, count)
+            best = self._best(rows, near, count, ours)
             if len(best) >= count or len(near) < asked or asked >= rows.one_call:
                 return dict(list(best.items())[:count])
             if where is None and (where := self._scope()):
                 continue
             asked = min(OVER * asked, rows.one_call)
 
-    def _best(self, rows: Rows, near: Sequence[tuple[str, float]], count: int) -> dict[str, float]:
-        """The first `count` documents in scope, of rows that are given nearest first. Of rows that by their ids are one
-        document's only the nearest is looked at."""
+    def _best(self, rows: Rows, near: Sequence[tuple[str, float]], count: int, ours: Ours) -> dict[str, float]:
+        """At least the first `count` documents in scope, of rows that are given nearest first. Of rows that by their
+        ids are one document's only the nearest counts."""
         first: dict[str, tuple[str, float]] = {}
         for id, similarity in near:
             first.setdefault(presumed(id), (id, similarity))
-        similarities, best = dict(first.values()), dict[str, float]()
-        for some in batched(list(similarities), count):
-            metas = rows.metas(some)
-            found = [(Row(id, None, metas[id]), similarities[id]) for id in some if id in metas]
-            best |= {id: similarity for id, similarity in self._similar(found).items() if id not in best}
+        known, best = set(ours(list(first))), dict[str, float]()
+        for some in batched(list(first), count):
+            metas = rows.metas([first[document][0] for document in some if document not in known])
+            for document in some:
+                id, similarity = first[document]
+                found = [(Row(id, None, metas[id]), similarity)] if id in metas else []
+                seen = {document: similarity} if document in known else self._similar(found)
+                best |= {one: similarity for one in seen if one not in best}
             if len(best) >= count:
                 break
         return best
