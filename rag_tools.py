@@ -871,7 +871,7 @@ def memory_of_hub(item: Mapping[str, Any], project: str) -> dict[str, Any]:
 # --- a Chroma server, in the original engine's layout
 
 SIZE, OVERLAP, SPACE_FROM = 500, 50, 350  # of chunks, in characters, as in the original engine
-POOL = 60  # rows that one way of searching brings in
+POOL, WORDED = 60, 30  # rows that are nearest in meaning, and that each word brings in
 DATABASE = "/api/v2/tenants/default_tenant/databases/default_database"
 DESCRIPTION = "Project management documents and context"  # as the original engine describes its collection
 ENGLISH = """
@@ -1017,9 +1017,8 @@ class Store:
             return Memories()
         vector, pool = vectors_of([query])[0], POOL * (4 if wanted.tags else 1)
         near = self._nearest(vector, max(pool, 4 * limit), wanted)
-        rows = near + [row for term in terms_of(query)[:3] for row in self._with(term, vector, pool, wanted)]
         best: dict[str, Row] = {}
-        for row in rows:
+        for row in near + self._with_words(terms_of(query)[:3], vector, {row.id for row in near}, wanted):
             known = best.get(document_of(row))
             if known is None or known.similarity < row.similarity:
                 best[document_of(row)] = row
@@ -1041,14 +1040,17 @@ class Store:
         # The vectors have length 1: their squared distance is twice one less their cosine.
         return [Row(id, "", meta or {}, 1 - far / 2 if space == "l2" else 1 - far) for id, meta, far in columns]
 
-    def _with(self, term: str, vector: list[float], count: int, wanted: Wanted) -> list[Row]:
-        """Rows in which a word occurs, whatever its case."""
-        query: dict[str, Any] = {"where_document": {"$regex": f"(?i){re.escape(term)}"}, "limit": count}
-        query |= {"include": ["metadatas", "embeddings"]} | ({"where": wanted.where} if wanted.where else {})
-        said = self._of_rows("get", query)
-        if said is None:
+    def _with_words(self, terms: Sequence[str], vector: list[float], known: set[str], wanted: Wanted) -> list[Row]:
+        """Rows in which one of the words occurs, whatever its case, and which are not known yet."""
+        ids: dict[str, None] = {}
+        for term in terms:
+            query = {"where_document": {"$regex": f"(?i){re.escape(term)}"}, "limit": WORDED, "include": []}
+            said = self._of_rows("get", query | ({"where": wanted.where} if wanted.where else {})) or {"ids": []}
+            ids |= dict.fromkeys(id for id in said["ids"] if id not in known)
+        if not ids:
             return []
-        columns = zip(said["ids"], said["metadatas"], said["embeddings"], strict=True)
+        said = self._of_rows("get", {"ids": list(ids), "include": ["metadatas", "embeddings"]})
+        columns = zip(said["ids"], said["metadatas"], said["embeddings"], strict=True) if said else ()
         return [Row(id, "", meta or {}, cosine(vector, other)) for id, meta, other in columns]
 
     def _whole(self, rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
