@@ -8,6 +8,7 @@ comes back as it was given. Not every block is a memory: see `PrivateBlock`, and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -58,8 +59,14 @@ class LabelTaken(Exception):
 
 def memories(project: Project) -> MemoryQuerySet:
     """The memories that are blocks, each with `made_by`, and with what `block_of` looks at."""
+    return _blocks().filter(project=project)
+
+
+@cache
+def _blocks() -> MemoryQuerySet:
+    """Of every project; put together once, because that takes longer than to find one."""
     first = Revision.objects.filter(memory=OuterRef("pk"), number=1).values("author")[:1]
-    blocks = Memory.objects.live().filter(project=project, shared=True).select_related("block_extra")
+    blocks = Memory.objects.live().filter(shared=True).select_related("block_extra")
     return blocks.annotate(made_by=Subquery(first))
 
 
@@ -69,7 +76,7 @@ def find(project: Project, uuid: UUID, *, lock: bool = False) -> Row | None:
         chosen: Any = rows.filter(uuid=uuid)
         if lock:
             chosen = chosen.select_for_update(of=("self",))
-        row: Row | None = chosen.first()
+        row: Row | None = next(iter(chosen.order_by()[:1]), None)
         if row is not None:
             return row
     return None

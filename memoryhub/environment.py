@@ -16,7 +16,8 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 T = TypeVar("T")
-DATABASES = {"django.db.backends.sqlite3", "django.db.backends.postgresql"}
+SQLITE, POSTGRESQL = "memoryhub.sqlite", "django.db.backends.postgresql"
+DATABASES = {"django.db.backends.sqlite3": SQLITE, POSTGRESQL: POSTGRESQL}
 WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -153,7 +154,7 @@ class Environment:
         """Django's description of the database; `default` is the SQLite file used where nothing is set."""
         value = os.environ.get(name, "").strip()
         if not value:
-            return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(default)}
+            return {"ENGINE": SQLITE, "NAME": str(default)}
         wrong = ImproperlyConfigured(
             f"{name} is not understood: write postgres://user:password@host:5432/name or sqlite:///file.sqlite3."
         )
@@ -164,7 +165,8 @@ class Environment:
             raise wrong from error
         if database.get("ENGINE") not in DATABASES or not database["NAME"]:
             raise wrong
-        if database["ENGINE"].endswith("sqlite3"):
+        database["ENGINE"] = DATABASES[database["ENGINE"]]
+        if database["ENGINE"] == SQLITE:
             database["NAME"] = self.sqlite_name(name, database["NAME"])
         return database
 
