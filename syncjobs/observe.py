@@ -315,7 +315,8 @@ def _sort_out(snapshots: Iterable[Snapshot]) -> tuple[list[Snapshot], list[Snaps
     for snapshot in snapshots:
         why = snapshot.problem or unfit(snapshot)
         if why:
-            problems.append(Snapshot(id=snapshot.id[:LONGEST_ID], state={}, uuid=snapshot.uuid, problem=why))
+            id = snapshot.id[:LONGEST_ID]
+            problems.append(Snapshot(id=id, state={}, uuid=snapshot.uuid, problem=why, torn=snapshot.torn))
         else:
             readable.append(snapshot)
     return readable, problems

@@ -22,6 +22,7 @@ from syncjobs.apply import Batch
 from syncjobs.digest import write_digest
 from syncjobs.foresee import chunked, foresee
 from syncjobs.match import Item
+from syncjobs.mend import mend
 from syncjobs.models import Intent, RunStatus, SyncRun
 from syncjobs.observe import Observation, glance, observe, observe_one
 from syncjobs.purge import finish_of
@@ -134,6 +135,8 @@ class _Runner:
         self._report_sides(observation)
         if not self.sync_run.allow_deletions:
             self._brake(observation, busy)
+        self.tally.again |= (mended := mend(observation, self.holder))
+        busy = [item for item in busy if not (item.row and item.row.id in mended)]
         self.sync_run.total = len(busy)
         for part in chunked(busy, BATCH):
             self._beat("bringing both sides in step")

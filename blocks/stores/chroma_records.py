@@ -48,6 +48,10 @@ class Broken(ValueError):
     """The rows do not make a memory; the message says why, for a person."""
 
 
+class Torn(Broken):
+    """The rows are the hub's own, and not all of one write."""
+
+
 @dataclass(slots=True)
 class Document:
     """The rows of one document_id, in the order of the text."""
@@ -161,10 +165,11 @@ def sha(text: str) -> str:
 def snapshot_of(document: Document, in_scope: bool = True) -> Snapshot:
     """The memory in a document, or what is wrong with it."""
     meta = document.meta
+    torn = False
     try:
         state, problem = state_of(document), ""
     except (Broken, BrokenChunks) as error:
-        state, problem = {}, str(error)
+        state, problem, torn = {}, str(error), isinstance(error, (Torn, BrokenChunks))
     return Snapshot(
         id=document.id,
         state=state,
@@ -174,6 +179,7 @@ def snapshot_of(document: Document, in_scope: bool = True) -> Snapshot:
         keep={} if "NUL" in problem else keep_of(document),
         problem=problem,
         chunks=len(document.rows),
+        torn=torn,
         strays=strays_of(document) if problem and document.own else (),
     )
 
@@ -273,12 +279,12 @@ def _check_sequence(indices: list[int | None]) -> None:
 
 
 def own_text(rows: Sequence[Row]) -> str:
-    """The text of the hub's own rows. Raises `Broken` where they are torn."""
+    """The text of the hub's own rows. Raises `Torn` or `BrokenChunks` where they are not whole."""
     if len({row.meta.get("write_id") for row in rows}) > 1:
-        raise Broken("torn: its records come from different writes")
+        raise Torn("torn: its records come from different writes")
     count = rows[0].meta.get("chunk_count")
     if count != len(rows):
-        raise Broken(f"torn: {len(rows)} of {count} records are there")
+        raise Torn(f"torn: {len(rows)} of {count} records are there")
     return join_own([_part(row) for row in rows])
 
 

@@ -205,6 +205,7 @@ class FakeStore:
             in_scope=self._in_scope(thing),
             keep={"id": thing.id, "project": thing.project, "foreign": dict(thing.foreign)},
             problem=thing.problem,
+            torn=thing.problem == "torn",
         )
 
     def _in_scope(self, thing: Thing) -> bool:

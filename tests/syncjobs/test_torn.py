@@ -179,3 +179,19 @@ def test_what_another_program_writes_into_a_torn_record_is_kept(
     mixed.fragments.add(text)
     assert mixed.sync({"within": "recover", "label": "before write chroma", "at": 1}).killed
     mixed.heal()
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_some_rows_of_a_record_are_gone_and_no_journal_says_so(mixed: Mixed, written: bool) -> None:
+    """As after a backup taken in the middle of a write. What is found twice is written whole again."""
+    uuid = pick(mixed, lambda text: len(text) > 600)
+    ids = sorted(mixed.rows.get(where={"memhub_id": uuid}, include=[])["ids"])
+    mixed.rows.delete(ids=ids[1:2])
+    if written:
+        text = f"another program wrote {mixed.text()}"
+        mixed.rows.update(ids=ids[2:3], documents=[text], embeddings=cheap_vectors([text]))
+        mixed.fragments.add(text)
+    assert torn(mixed)
+    assert mixed.sync().result["status"] == "failed"
+    assert torn(mixed)
+    mixed.heal()
