@@ -44,12 +44,12 @@ class Watch:
         self.held: dict[int, float] = {}  # project -> when what waits for agents was queued
         self.tidied = self.purged = 0.0
         self.tidying: Iterator[object] | None = None
+        self.leads = False
 
     def round(self) -> bool:
         """Do what is due; False while another watch has the lease."""
-        if not leases.acquire(["watch"], self.holder):
+        if not self._lead():
             return False
-        leases.renew(self.holder)
         self._revive_runs()
         for project in Project.objects.active().select_related("letta_server", "local_store"):
             if has_sides(project):
@@ -60,36 +60,51 @@ class Watch:
         self._tidy()
         return True
 
+    def _lead(self) -> bool:
+        """Whether this is the one watch that does it all; asks the database only now and then."""
+        self.leads = self.leads and leases.still_held(self.holder, ["watch"])
+        self.leads = self.leads or bool(leases.acquire(["watch"], self.holder))
+        leases.renew_at_times(self.holder)
+        return self.leads
+
     def stop(self) -> None:
         leases.release(self.holder)
 
     def _revive_runs(self) -> None:
         """Runs whose worker died: recorded as failed, and queued again; queued ones that no task knows: queued."""
-        for run in SyncRun.objects.filter(status=RunStatus.RUNNING).select_related("project", "user", "approves"):
-            if not leases.is_held(leases.of_project(run.project_id)) and run.beat_at and _old(run.beat_at, 5):
-                logger.warning("the worker of a sync of %s died: queued again", run.project.slug)
-                run.errors = [*run.errors, {"memory": "", "title": "", "side": "", "error": DIED}]
-                run.status, run.finished_at = RunStatus.FAILED, timezone.now()
-                run.save(update_fields=["status", "errors", "finished_at"])
-                enqueue_run(
-                    run.project,
-                    trigger=run.trigger,
-                    user=run.user,
-                    allow_deletions=run.allow_deletions,
-                    approves=run.approves,
-                )
-        for run in SyncRun.objects.filter(status=RunStatus.QUEUED):
-            queued = DBTaskResult.objects.filter(status="READY", args_kwargs={"args": [run.pk], "kwargs": {}})
-            if _old(run.created_at, 30) and not queued.exists():
-                sync.enqueue(run.pk)
+        begun = SyncRun.objects.filter(status__in=(RunStatus.RUNNING, RunStatus.QUEUED))
+        for run in begun.select_related("project", "user", "approves"):
+            if run.status == RunStatus.RUNNING:
+                self._revive(run)
+            elif _old(run.created_at, 30):
+                queued = DBTaskResult.objects.filter(status="READY", args_kwargs={"args": [run.pk], "kwargs": {}})
+                if not queued.exists():
+                    sync.enqueue(run.pk)
+
+    @staticmethod
+    def _revive(run: SyncRun) -> None:
+        if leases.is_held(leases.of_project(run.project_id)) or not (run.beat_at and _old(run.beat_at, 5)):
+            return
+        logger.warning("the worker of a sync of %s died: queued again", run.project.slug)
+        run.errors = [*run.errors, {"memory": "", "title": "", "side": "", "error": DIED}]
+        run.status, run.finished_at = RunStatus.FAILED, timezone.now()
+        run.save(update_fields=["status", "errors", "finished_at"])
+        enqueue_run(
+            run.project,
+            trigger=run.trigger,
+            user=run.user,
+            allow_deletions=run.allow_deletions,
+            approves=run.approves,
+        )
 
     def _start_if_due(self, project: Project) -> None:
         if project.sync_mode == SyncMode.MANUAL:
             return
-        latest = project.runs.first()
+        latest = project.runs.only("project", "status", "finished_at").first()
         if latest and latest.status in (RunStatus.QUEUED, RunStatus.RUNNING):
             return
-        if self._seconds_since_look(project, latest) >= interval(project):
+        seconds = self._seconds_since_look(project, latest)
+        if seconds >= SHORTEST and seconds >= interval(project):  # which takes a few questions
             enqueue_run(project, trigger="watch")
 
     @staticmethod

@@ -38,8 +38,8 @@ class Snapshot:
     project: slug in its project mark (Letta), or its project_name (Chroma). in_scope: whether it belongs to
     the project this store was opened for. keep: JSON-ready, all that is needed, besides the state, to
     make it again (foreign tags and metadata, agents attached, project_name). problem: why it could not be
-    read ('' if it could; else `state` is empty). chunks: how many parts it is stored in. torn: that is so because a write
-    of ours was left half done; strays: what somebody else wrote into it: (start, end, text) of each such part.
+    read ('' if it could; else `state` is empty). chunks: how many parts it is stored in. torn: that is so because a
+    write of ours was left half done; strays: what somebody else wrote into it: (start, end, text) of each such part.
     """
 
     id: str

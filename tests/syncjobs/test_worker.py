@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
 from django_tasks_db.management.commands import db_worker as original
 from django_tasks_db.models import DBTaskResult
 
@@ -69,7 +68,6 @@ def test_what_is_queued_is_carried_out_until_a_signal(world: World, monkeypatch:
     enqueue_run(world.project, trigger="button")
     workers: list[original.Worker] = []
     monkeypatch.setattr(original.Worker, "configure_signals", lambda worker: workers.append(worker))
-    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 0)
     monkeypatch.setattr(original, "close_old_connections", lambda: None)  # it would close the test's own
     monkeypatch.setattr(db_worker.time, "sleep", lambda seconds: setattr(workers[0], "running", False))
     call_command("db_worker", queue_name="sync,default", interval=0.3, reload=False, verbosity=0)

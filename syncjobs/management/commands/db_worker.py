@@ -11,7 +11,6 @@ from django_tasks_db.management.commands import db_worker
 
 logger = logging.getLogger(__name__)
 PAUSE = 2.0  # seconds between two tries
-KEPT = 60  # seconds a connection is used: to make a new one for each question costs more than the question
 LONGEST = 1.0  # seconds until the queue is asked though nothing was written: a task may be queued for later
 
 
@@ -34,7 +33,6 @@ class Command(db_worker.Command):
     def _serve(self, *, queue_name: str, exclude_queues: str, verbosity: int, **options: Any) -> None:
         """Ask for tasks only when something was written, or a second has passed; until a signal comes."""
         self.configure_logging(verbosity)
-        connection.settings_dict["CONN_MAX_AGE"] = max(connection.settings_dict["CONN_MAX_AGE"] or 0, KEPT)
         worker = db_worker.Worker(
             queue_names=queue_name.split(","),
             excluded_queue_names=exclude_queues.split(",") if exclude_queues else [],

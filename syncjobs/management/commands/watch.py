@@ -10,12 +10,11 @@ from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db import Error, close_old_connections, connection
+from django.db import Error, close_old_connections
 
 from syncjobs.watch import Watch
 
 logger = logging.getLogger(__name__)
-KEPT = 60  # seconds a connection to the database is used
 
 
 class Command(BaseCommand):
@@ -29,8 +28,6 @@ class Command(BaseCommand):
         parser.add_argument("--interval", type=float, default=1.0, metavar="SECONDS", help="between two rounds")
 
     def handle(self, **options: Any) -> None:
-        # To make a new connection each second costs more than the questions.
-        connection.settings_dict["CONN_MAX_AGE"] = max(connection.settings_dict["CONN_MAX_AGE"] or 0, KEPT)
         watch = Watch()
         signal.signal(signal.SIGTERM, self._stop)
         try:
