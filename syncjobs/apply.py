@@ -5,9 +5,11 @@ Callers hold the leases of the memories.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import zip_longest
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from itertools import groupby, zip_longest
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
@@ -15,7 +17,7 @@ from django.utils import timezone
 from blocks.actions import Change, record
 from blocks.models import Origin, SyncState, Text, digest_of
 from blocks.state import State, state_hash
-from blocks.stores.base import Outcome, StoreError, Write
+from blocks.stores.base import Outcome, Store, StoreError, Write
 from memoryhub.bulk import update_rows
 from memoryhub.models import Project
 from syncjobs import leases
@@ -26,16 +28,17 @@ from syncjobs.models import Conflict, Intent, Replica
 from syncjobs.observe import Observation
 from syncjobs.plan import NAMES, Plan, Seen, Step
 from syncjobs.planning import Planner, Work, describe, restrict, written_at
-from syncjobs.replicas import agree, forget, hold, save_replicas, see
+from syncjobs.replicas import agree, forget, hold, note, save_replicas, see
 from syncjobs.sides import OpenSide
 from syncjobs.stamps import count_up
 from syncjobs.tally import SHOWN_STEPS, Tally, close_intents, show_states
 
 
 class Batch:
-    """Some memories of one project, taken through plan, hub, sides. Use once: `run()`.
+    """Some memories of one project, taken through plan, hub, sides. Use once: `run()`, or `begin(pool)` and `finish()`.
 
-    holder: who has their leases, which are renewed while a slow side takes its time.
+    holder: who has their leases, which are renewed while a slow side takes its time. Those of memories that it makes
+    it takes by itself, and gives back.
     """
 
     def __init__(
@@ -47,8 +50,15 @@ class Batch:
         self.works: list[Work] = []
         self.agents = Agents()
         self.texts: set[str] = set()  # that this batch has stored already
+        self.made: list[str] = []  # leases
+        self.coming: dict[str, Future[list[Outcome]]] = {}  # by side: marks that are being planted
 
     def run(self) -> None:
+        self.begin()
+        self.finish()
+
+    def begin(self, pool: Executor | None = None) -> None:
+        """The hub's part. pool: where there is nothing to write but marks, they are planted there meanwhile."""
         self.agents = ask_about(self.items, self.observation)
         with transaction.atomic():
             planner = Planner(self.project, self.observation, self.agents)
@@ -56,18 +66,31 @@ class Batch:
             self.tally.again |= planner.again
             self._commit_hub()
             self._settle([work for work in self.works if not work.writes])
-            self.works = [work for work in self.works if work.writes]
-            made = [leases.of_memory(work.memory.pk) for work in self.works if work.fresh]
-            leases.acquire(made, self.holder)  # nobody else can have them: they are not there before this commits
+            self.works = [work for work in self.works if work.writes or work.marks]
+            self.made = [leases.of_memory(work.memory.pk) for work in self.works if work.fresh]
+            leases.acquire(self.made, self.holder)  # nobody else can have them: they are not there before this commits
+        if pool and not any(work.writes for work in self.works):
+            self._mark_meanwhile(pool)
+
+    def _mark_meanwhile(self, pool: Executor) -> None:
+        for side in self.sides.values():
+            marks = {work.memory.uuid: work.marks[side.side] for work in self.works if side.side in work.marks}
+            if marks and side.store.threaded:
+                held = list(self._while_held([work for work in self.works if work.memory.uuid in marks], marks))
+                self.coming[side.side] = pool.submit(carry_out, side.store, held, held)
+
+    def finish(self) -> None:
+        """The sides' part."""
         if not self.works:
             return
         try:
             for side in self.sides.values():
+                self._mark_side(side)
                 self._write_side(side)
             with transaction.atomic():
-                self._settle([work for work in self.works if not work.overtaken])
+                self._settle([w for w in self.works if not w.overtaken and (w.writes or not w.settled)])
         finally:
-            leases.let_go(self.holder, made)
+            leases.let_go(self.holder, self.made)
 
     # --- the hub's part -------------------------------------------------------------------------------------------
 
@@ -242,7 +265,7 @@ class Batch:
         """The replica brought to what was seen; None where nothing changed."""
         snapshot, replica = work.item.seen.get(side.side), work.replicas.get(side.side)
         seen = self.observation.seen(work.item, side)
-        stepped = any(step.side == side.side for step in work.plan.steps)
+        stepped = [step.op for step in work.plan.steps if step.side == side.side]
         if replica is None:
             if seen is not Seen.THERE and not stepped:
                 return None
@@ -254,12 +277,16 @@ class Batch:
             self._compare_with_copy(work, side, replica)
             if stepped and refused[0] == state_hash(restrict(work.plan.state, side.store.fields)):
                 replica.status, (replica.refused_hash, replica.reason) = "refused", refused
-            if side.side in work.plan.rebase:
+            if "mark" in stepped:  # which changes nothing that either says
+                agree(replica, restrict(work.plan.state, side.store.fields))
+            elif side.side in work.plan.rebase:
                 agree(replica, snapshot.state, snapshot.hash)
             agent = self.agents.at_work.get((side.side, snapshot.id))
-            replica.copies = replica.copies if stepped else 0
+            replica.copies = replica.copies if set(stepped) - {"mark"} else 0
             if stepped and agent and hold(replica, agent, held_since):
                 work.waits.add(side.side)
+            if all(step.op == "mark" for step in work.plan.steps) and self._in_step(work, side.side, replica):
+                replica.hub_hash = work.memory.hash  # now, so that the row need not be written once more
         elif seen is Seen.GONE:
             agents = side.connection.agents.get(replica.external_id, ())
             forget(replica, {"agents": [agent["id"] for agent in agents]} if agents else None)
@@ -319,6 +346,9 @@ class Batch:
             work.settled = False
             return None
         seen = work.item.seen.get(step.side)
+        if step.op == "mark" and seen:
+            work.marks[step.side] = Write("mark", work.memory.uuid, state, seen.id, seen.hash, seen)
+            return None
         work.writes[step.side] = Write(
             op=step.op,
             uuid=work.memory.uuid,
@@ -341,19 +371,45 @@ class Batch:
         )
         return intent
 
+    def _mark_side(self, side: OpenSide) -> None:
+        """Plant our marks. No journal is kept of that: what of it is done shows, and to do it again does no harm."""
+        by_uuid = {w.memory.uuid: w for w in self.works if side.side in w.marks and not w.overtaken}
+        if side.side in self.coming:
+            outcomes = self.coming[side.side].result()
+        else:
+            outcomes = self._send(by_uuid, side, {uuid: work.marks[side.side] for uuid, work in by_uuid.items()})
+        with transaction.atomic():
+            for status, rows in groupby(sorted(outcomes, key=_by_status), _by_status):
+                self._note_marks(side, status, [(by_uuid[row.write.uuid], row.error) for row in rows])
+            if outcomes:
+                count_up([side])
+
+    def _note_marks(self, side: OpenSide, status: str, told: Iterable[tuple[Work, str]]) -> None:
+        works = [(work, error) for work, error in told if not work.overtaken]
+        if status == "done":
+            note([work.replicas[side.side] for work, _ in works], marked=True)
+            return
+        for work, error in works:
+            work.settled = False
+            if status in ("changed", "gone"):
+                self.tally.again.add(work.memory.pk)
+                continue
+            self.tally.fail(work.memory, side.side, error)
+            known = {"status": "refused"} if status == "refused" else {}
+            note([work.replicas[side.side]], reason=error, **known)
+
+    def _send(self, by_uuid: Mapping[UUID, Work], side: OpenSide, writes: Mapping[UUID, Write]) -> list[Outcome]:
+        """What became of the writes of some memories."""
+        if not writes:
+            return []
+        held = self._while_held(by_uuid.values(), writes)
+        return carry_out(side.store, held, writes.values(), lambda: leases.renew_at_times(self.holder))
+
     def _write_side(self, side: OpenSide) -> None:
         by_uuid = {w.memory.uuid: w for w in self.works if side.side in w.writes and not w.overtaken}
         if not by_uuid:
             return
-        outcomes = []
-        try:
-            for outcome in side.store.write(self._while_held(by_uuid.values(), side)):
-                outcomes.append(outcome)
-                leases.renew_at_times(self.holder)
-        except StoreError as error:
-            told = {outcome.write.uuid for outcome in outcomes}
-            rest = [work.writes[side.side] for uuid, work in by_uuid.items() if uuid not in told]
-            outcomes += [Outcome(write, "unclear", error=str(error)) for write in rest]
+        outcomes = self._send(by_uuid, side, {uuid: work.writes[side.side] for uuid, work in by_uuid.items()})
         with transaction.atomic():
             ours = self._ours(by_uuid.values(), side)
             for outcome in outcomes:
@@ -363,11 +419,11 @@ class Batch:
             close_intents([work.intents[side.side] for work in ours])
             count_up([side])
 
-    def _while_held(self, works: Iterable[Work], side: OpenSide) -> Iterator[Write]:
+    def _while_held(self, works: Iterable[Work], writes: Mapping[UUID, Write]) -> Iterator[Write]:
         """The writes, each as long as its memory's lease is ours; what another process has taken over is left to it."""
         for work in works:
             if leases.still_held(self.holder, [leases.of_memory(work.memory.pk)]):
-                yield work.writes[side.side]
+                yield writes[work.memory.uuid]
             else:
                 self._leave(work)
 
@@ -410,7 +466,7 @@ class Batch:
         replica = work.replicas[side.side]
         if outcome.snapshot:
             see(replica, outcome.snapshot, work.memory, side, text_kept=outcome.write.state.get("text"))
-        agree(replica, outcome.write.state)
+        agree(replica, outcome.write.state, work.intents[side.side].new_hash)
         replica.copies = 0
         if len(work.writes) == 1 and self._agrees(replica, work, side.side):
             replica.hub_hash = work.memory.hash  # all is settled with that: the row need not be written once more
@@ -425,9 +481,7 @@ class Batch:
         in_step = []
         for work in works:
             for side, replica in work.replicas.items():
-                there = side in self.sides and replica.status == "ok" and replica.base_hash
-                agrees = there and side not in work.plan.clashes and self._agrees(replica, work, side)
-                if agrees and replica.hub_hash != work.memory.hash:
+                if self._in_step(work, side, replica) and replica.hub_hash != work.memory.hash:
                     replica.hub_hash = work.memory.hash
                     in_step.append(replica)
         update_rows(in_step, ["hub_hash"])
@@ -446,6 +500,10 @@ class Batch:
             return SyncState.WAITING
         return SyncState.SYNCED if work.memory.shared else SyncState.LOCAL_ONLY
 
+    def _in_step(self, work: Work, side: str, replica: Replica) -> bool:
+        there = side in self.sides and replica.status == "ok" and replica.base_hash
+        return bool(there and side not in work.plan.clashes and self._agrees(replica, work, side))
+
     def _agrees(self, replica: Replica, work: Work, side: str) -> bool:
         store = self.sides[side].store
         wanted = state_hash(restrict(work.memory.state, store.fields))
@@ -454,6 +512,25 @@ class Batch:
         if self.sides[side].writes:
             work.settled = work.settled and side not in work.writes
         return False
+
+
+def carry_out(
+    store: Store, writes: Iterable[Write], asked: Iterable[Write], alive: Callable[[], None] = lambda: None
+) -> list[Outcome]:
+    """What became of `writes`; unclear where the store failed. asked: all of them. alive: called after each."""
+    outcomes: list[Outcome] = []
+    try:
+        for outcome in store.write(writes):
+            outcomes.append(outcome)
+            alive()
+    except StoreError as error:
+        told = {outcome.write.uuid for outcome in outcomes}
+        outcomes += [Outcome(write, "unclear", error=str(error)) for write in asked if write.uuid not in told]
+    return outcomes
+
+
+def _by_status(outcome: Outcome) -> str:
+    return outcome.status
 
 
 def why_archived(result: Plan) -> str:

@@ -35,6 +35,7 @@ class Work:
     plan: Plan
     source: str = ""  # the side a new memory comes from
     writes: dict[str, Write] = field(default_factory=dict)
+    marks: dict[str, Write] = field(default_factory=dict)  # by side: what nobody has to record before it is done
     intents: dict[str, Intent] = field(default_factory=dict)
     conflicts: dict[str, Conflict] = field(default_factory=dict)  # the open ones, by side
     copies: dict[str, Copy] = field(default_factory=dict)  # by side: it shows an agent's older copy

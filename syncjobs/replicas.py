@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 from django.conf import settings
@@ -89,3 +90,18 @@ def save_replicas(replicas: list[Replica]) -> None:
         (known if replica.pk else fresh).append(replica)
     Replica.objects.bulk_create(fresh, batch_size=100)
     update_rows(known, COLUMNS)
+
+
+def note(replicas: Iterable[Replica], **columns: Any) -> None:
+    """Change some columns of replicas, where nobody else has changed the row since they were read."""
+    for version, rows in groupby(sorted(replicas, key=_version), _version):
+        same = list(rows)
+        Replica.objects.filter(pk__in=[row.pk for row in same], version=version).update(version=version + 1, **columns)
+        for row in same:
+            row.version += 1
+            for name, value in columns.items():
+                setattr(row, name, value)
+
+
+def _version(replica: Replica) -> int:
+    return replica.version

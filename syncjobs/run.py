@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from uuid import uuid4
@@ -138,16 +139,7 @@ class _Runner:
         self.tally.again |= (mended := mend(observation, self.holder))
         busy = [item for item in busy if not (item.row and item.row.id in mended)]
         self.sync_run.total = len(busy)
-        for part in chunked(busy, BATCH):
-            self._beat("bringing both sides in step")
-            if SyncRun.objects.filter(pk=self.sync_run.pk, stop_asked=True).exists():
-                raise Stopped
-            with uncollected():
-                self._apply(observation, part)
-            for item in part:
-                if not item.row:
-                    item.seen.clear()  # by now it is in the database, and need not be in memory as well
-            self.sync_run.done += len(part)
+        self._bring_in_step(observation, busy)
         self._twins(observation)
         self._again()
         self.tally.again |= update_digest(self.project, self.sides, self.tally)
@@ -159,6 +151,36 @@ class _Runner:
         quiet = not (busy or observation.twins or self.tally.errors or self.tally.touched)
         if quiet and hub and len(observation.prints) == len(self.sides):
             unchanged.remember(self.project, hub, observation.prints)
+
+    def _bring_in_step(self, observation: Observation, busy: list[Item]) -> None:
+        """All that is to be done, in parts. While new memories of one are marked on a side, the next is recorded."""
+        before: Batch | None = None
+        with ThreadPoolExecutor(1, "marks") as pool:
+            try:
+                for part in chunked(busy, BATCH):
+                    self._beat("bringing both sides in step")
+                    if SyncRun.objects.filter(pk=self.sync_run.pk, stop_asked=True).exists():
+                        raise Stopped
+                    with uncollected():
+                        begun, before = before, self._begin(observation, part, pool)
+                        if begun:
+                            begun.finish()
+                    for item in part:
+                        if not item.row:
+                            item.seen.clear()  # by now it is in the database, and need not be in memory as well
+                    self.sync_run.done += len(part)
+            finally:
+                if before:
+                    before.finish()
+
+    def _begin(self, observation: Observation, items: Sequence[Item], pool: Executor) -> Batch | None:
+        """Carry out a part, but for what goes on in the pool: that has to be finished."""
+        if any(item.row for item in items):
+            self._apply(observation, items)
+            return None
+        batch = Batch(self.project, observation, items, self.tally, self.holder)
+        batch.begin(pool)
+        return batch
 
     def _look_up(self) -> str:
         """Open the sides and settle what is unclear there; what of the hub decides what this run does."""

@@ -84,7 +84,7 @@ class Write:
     document_id, where a side can choose. update: bring item `id` to `state`, keeping all that is foreign.
     mark: the same as update, but only our marks and fields that the item does not say yet. delete: remove it.
     expected: `Snapshot.hash` the item must still have (None: do not compare); compared by the store right before
-    the write.
+    the write. seen: the item as it was read; what was read a moment ago, a store may mark without reading it again.
     """
 
     op: Literal["create", "update", "mark", "delete"]
@@ -92,6 +92,7 @@ class Write:
     state: State = field(default_factory=dict)
     id: str = ""
     expected: str | None = None
+    seen: Snapshot | None = field(default=None, compare=False, repr=False)
     keep: dict[str, Any] = field(default_factory=dict)
 
 
@@ -131,6 +132,7 @@ class Store(Protocol):
 
     side: str  # 'letta' or 'local'
     fields: frozenset[str]  # the fields this side can carry
+    threaded: bool  # whether `write` may go on in a thread while others use the database
 
     def probe(self) -> Probe:
         """Test the connection; never raises."""

@@ -41,6 +41,7 @@ class ChromaStore:
     """
 
     side = "local"
+    threaded = True
     fields = frozenset(FIELDS) - {"limit", "read_only"}
 
     def __init__(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +39,7 @@ KEYS = {
     "created_at": "created_at",
 }
 PRINTED = (*KEYS.values(), "doc_type", "artifact_type", "tags", "project_name")
+PRINT = 4  # hex digits
 LAYOUT = frozenset(PRINTED) | {"document_id"}  # what the store knows of the metadata, ...
 PER_ROW = frozenset({"chunk_index", "start", "end", "memhub_sha", "memhub_meta", "write_id", "chunk_count"})
 KNOWN = LAYOUT | PER_ROW | {"memhub_id", "tags_list"}  # ... everything else is foreign
@@ -50,6 +52,17 @@ class Broken(ValueError):
 
 class Torn(Broken):
     """The rows are the hub's own, and not all of one write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unmarked:
+    """Of a document that carries no mark of a hub, what marking it takes: the ids of its rows, and the prints of their
+    metadata. named: every row says its document_id. read_at: when that was so, by the clock."""
+
+    ids: tuple[str, ...]
+    prints: tuple[str, ...]
+    named: bool
+    read_at: float
 
 
 @dataclass(slots=True)
@@ -132,12 +145,12 @@ def _was_changed(key: str, meta: Meta) -> bool:
     prints = meta.get("memhub_meta")
     if key not in PRINTED or not isinstance(prints, str):
         return False
-    place = 4 * PRINTED.index(key)
-    return prints[place : place + 4] != _print(meta[key])
+    place = PRINT * PRINTED.index(key)
+    return prints[place : place + PRINT] != _print(meta[key])
 
 
 def _print(value: Any) -> str:
-    return hashlib.sha256(str(value).encode(errors="replace")).hexdigest()[:4]
+    return hashlib.sha256(str(value).encode(errors="replace")).hexdigest()[:PRINT]
 
 
 def prints(meta: Meta) -> str:
@@ -147,11 +160,16 @@ def prints(meta: Meta) -> str:
 
 def reprinted(meta: Meta, changes: Meta) -> Meta:
     """memhub_meta of a row that gets `changes`: what somebody else changed in it before still shows as changed."""
-    new, old = prints(applied(meta, changes)), meta.get("memhub_meta")
-    if not isinstance(old, str) or len(old) != len(new):
-        return {"memhub_meta": new}
-    kept = (new if key in changes else old for key in PRINTED)
-    return {"memhub_meta": "".join(source[4 * i : 4 * i + 4] for i, source in enumerate(kept))}
+    old = meta.get("memhub_meta")
+    if not isinstance(old, str) or len(old) != PRINT * len(PRINTED):
+        return {"memhub_meta": prints(applied(meta, changes))}
+    return {"memhub_meta": patched(old, changes)}
+
+
+def patched(old: str, changes: Meta) -> str:
+    """Prints of metadata that had `old` ones, with `changes`."""
+    new = ((key, old[PRINT * place :][:PRINT]) for place, key in enumerate(PRINTED))
+    return "".join(_print(changes[key] or "") if key in changes else kept for key, kept in new)
 
 
 def sha(text: str) -> str:
@@ -181,7 +199,19 @@ def snapshot_of(document: Document, in_scope: bool = True) -> Snapshot:
         chunks=len(document.rows),
         torn=torn,
         strays=strays_of(document) if problem and document.own else (),
+        raw=None if problem else unmarked(document),
     )
+
+
+def unmarked(document: Document) -> Unmarked | None:
+    """What marking a document takes that nobody has marked yet; None for all others."""
+    if document.own or "memhub_id" in document.meta:
+        return None
+    metas = [row.meta for row in document.rows]
+    alike = document.meta is metas[0]  # all rows say the same
+    printed = [prints(metas[0])] * len(metas) if alike else [prints(meta) for meta in metas]
+    named = all(meta.get("document_id") == document.id for meta in metas)
+    return Unmarked(tuple(row.id for row in document.rows), tuple(printed), named, time.time())
 
 
 def strays_of(document: Document) -> tuple[tuple[int, int, str], ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -17,7 +17,7 @@ from blocks.stores import chroma_records as records
 from blocks.stores import deadline
 from blocks.stores.base import Outcome, Snapshot, StoreError, Write
 from blocks.stores.chroma_http import AnswerError, Unsendable
-from blocks.stores.chroma_records import Document, Meta
+from blocks.stores.chroma_records import Document, Meta, Unmarked
 from blocks.stores.chroma_rows import Row, Rows, meta_length
 from blocks.stores.chunks import split
 
@@ -44,6 +44,7 @@ class Step:
     updates: list[Row] = field(default_factory=list)
     deletes: list[str] = field(default_factory=list)
     keep: dict[str, Any] = field(default_factory=dict)
+    shown: Snapshot | None = None  # the item afterwards, where it is known without its rows
 
 
 @dataclass
@@ -63,17 +64,22 @@ class Writer:
 
     def write(self, writes: Iterable[Write]) -> Iterator[Outcome]:
         for batch in batches(writes):
-            sound = []
+            sound: list[Write] = []
+            marks: list[Write] = []
             for write in batch:
                 reason = self._why_refused(write)
                 if reason:
                     yield Outcome(write, "refused", error=reason)
                 else:
-                    sound.append(write)
-            if self.away:
-                yield from (Outcome(write, "unclear", error=str(self.away)) for write in sound)
-            elif sound:
-                yield from self._batch(sound)
+                    (marks if was_just_read(write) else sound).append(write)
+            yield from self._carry_out(marks, self._mark_quickly)
+            yield from self._carry_out(sound, self._batch)
+
+    def _carry_out(self, writes: list[Write], how: Callable[[list[Write]], Iterator[Outcome]]) -> Iterator[Outcome]:
+        if self.away:
+            yield from (Outcome(write, "unclear", error=str(self.away)) for write in writes)
+        elif writes:
+            yield from how(writes)
 
     def _why_refused(self, write: Write) -> str:
         for name, value in write.state.items():
@@ -84,6 +90,23 @@ class Writer:
         if meta_length(meta) > MOST_META:
             return "the fields besides the text are too long for a record"
         return unstorable(write.id) or records.why_not(write.keep.get("foreign", {}))
+
+    def _mark_quickly(self, writes: list[Write]) -> Iterator[Outcome]:
+        """Marks of what nobody has marked, on what was read a moment ago: a mark only adds what nobody says there."""
+        self.compared = time.time()
+        yield from self._execute([self._quick_mark(write, write.seen) for write in writes if write.seen], {})
+
+    def _quick_mark(self, write: Write, seen: Snapshot) -> Step:
+        known: Unmarked = seen.raw
+        unsaid = {name: value for name, value in self._fields_of(write.state).items() if name not in seen.state}
+        changes = self._shared(write, None, None, unsaid)
+        del changes["project_name"]
+        if known.named:
+            del changes["document_id"]
+        pairs = zip(known.ids, known.prints, strict=True)
+        rows = [Row(id, None, changes | {"memhub_meta": records.patched(old, changes)}) for id, old in pairs]
+        after = replace(seen, uuid=write.uuid, state={**seen.state, **unsaid}, raw=None)
+        return Step(write, Document(seen.id, rows), updates=rows, shown=after)
 
     def _batch(self, writes: list[Write]) -> Iterator[Outcome]:
         vectors = self._vectors(writes)
@@ -227,7 +250,8 @@ class Writer:
             yield from (Outcome(step.write, status, error=str(error)) for step in steps)  # type: ignore[arg-type]
             return
         self.failures = 0
-        yield from self._verified(steps)
+        quick = [step for step in steps if step.shown]
+        yield from self._verified_marks(quick) if quick else self._verified(steps)
 
     def _send(self, steps: list[Step], vectors: dict[str, list[float]]) -> None:
         upserts = [row for step in steps for row in step.upserts]
@@ -237,6 +261,19 @@ class Writer:
             self.rows.upsert(upserts)
             self.rows.update(row for step in steps for row in step.updates)
             self.rows.delete([id for step in steps for id in step.deletes])
+
+    def _verified_marks(self, steps: list[Step]) -> Iterator[Outcome]:
+        """Look which rows carry the marks just written: an update of a missing row says nothing."""
+        try:
+            found = set(self.rows.ids({"memhub_id": {"$in": [str(step.write.uuid) for step in steps]}}))
+        except StoreError as error:
+            yield from (Outcome(step.write, "unclear", error=str(error)) for step in steps)
+            return
+        for step in steps:
+            if all(row.id in found for row in written(step).rows):
+                yield Outcome(step.write, "done", step.shown)
+            else:
+                yield Outcome(step.write, "unclear", error="it was deleted, or somebody else marked it, meanwhile")
 
     def _verified(self, steps: list[Step]) -> Iterator[Outcome]:
         """Read back that the rows are there and ours, and the rest is gone: an update of a missing row says nothing."""
@@ -261,6 +298,13 @@ class Writer:
 def target(write: Write) -> str:
     """The document_id a write is about."""
     return write.id or str(write.uuid)
+
+
+def was_just_read(write: Write) -> bool:
+    """Whether it marks what is known well enough not to be read once more."""
+    seen = write.seen if write.op == "mark" else None
+    known = seen.raw if seen and isinstance(seen.raw, Unmarked) else None
+    return bool(seen and known and write.expected == seen.hash and abs(time.time() - known.read_at) < FRESH)
 
 
 def batches(writes: Iterable[Write]) -> Iterator[list[Write]]:

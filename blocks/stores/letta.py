@@ -32,6 +32,7 @@ class LettaStore:
     """
 
     side = "letta"
+    threaded = True
     fields = frozenset(FIELDS)
 
     def __init__(

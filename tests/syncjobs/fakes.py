@@ -167,6 +167,8 @@ class Server:
 class FakeStore:
     """One project's view of a server: `Store`."""
 
+    threaded = False  # what happens in the middle of a write uses the database
+
     def __init__(self, server: Server, slug: str, everything: bool = False) -> None:
         self.server, self.slug, self.everything = server, slug, everything
         self.side, self.fields = server.side, CARRIED[server.side]
