@@ -1015,10 +1015,16 @@ class Store:
         """By the original engine's ranking, over what is near in meaning and what has the words."""
         if self._model(create=False) is None:
             return Memories()
-        vector, pool = vectors_of([query])[0], POOL * (4 if wanted.tags else 1)
-        near = self._nearest(vector, max(pool, 4 * limit), wanted)
+        from concurrent.futures import ThreadPoolExecutor
+
+        pool = POOL * (4 if wanted.tags else 1)
+        with ThreadPoolExecutor(3) as threads:  # for each word Chroma goes through all the texts
+            worded = [threads.submit(self._ids_with, term, wanted) for term in terms_of(query)[:3]]
+            vector = vectors_of([query])[0]
+            near = self._nearest(vector, max(pool, 4 * limit), wanted)
+            ids = dict.fromkeys(id for found in worded for id in found.result())
         best: dict[str, Row] = {}
-        for row in near + self._with_words(terms_of(query)[:3], vector, {row.id for row in near}, wanted):
+        for row in near + self._likened(list(ids.keys() - {row.id for row in near}), vector):
             known = best.get(document_of(row))
             if known is None or known.similarity < row.similarity:
                 best[document_of(row)] = row
@@ -1030,26 +1036,29 @@ class Store:
         return Memories(scored)
 
     def _nearest(self, vector: list[float], count: int, wanted: Wanted) -> list[Row]:
-        body = {"query_embeddings": [vector], "n_results": count, "include": ["metadatas", "distances"]}
+        """Chroma takes five times as long to find their metadata too, which is quick to ask for by id."""
+        body = {"query_embeddings": [vector], "n_results": count, "include": ["distances"]}
         said = self._of_rows("query", body | ({"where": wanted.where} if wanted.where else {}))
-        if said is None:
+        if said is None or not said["ids"][0]:
             return []
+        metas = {row.id: row.meta for row in self._get(ids=said["ids"][0], include=["metadatas"])}
         config = (self._known or {}).get("configuration_json") or {}
         space = (config.get("hnsw") or config.get("spann") or {}).get("space") or "l2"
-        columns = zip(said["ids"][0], said["metadatas"][0], said["distances"][0], strict=True)
+        pairs = [(id, far) for id, far in zip(said["ids"][0], said["distances"][0], strict=True) if id in metas]
         # The vectors have length 1: their squared distance is twice one less their cosine.
-        return [Row(id, "", meta or {}, 1 - far / 2 if space == "l2" else 1 - far) for id, meta, far in columns]
+        return [Row(id, "", metas[id], 1 - far / 2 if space == "l2" else 1 - far) for id, far in pairs]
 
-    def _with_words(self, terms: Sequence[str], vector: list[float], known: set[str], wanted: Wanted) -> list[Row]:
-        """Rows in which one of the words occurs, whatever its case, and which are not known yet."""
-        ids: dict[str, None] = {}
-        for term in terms:
-            query = {"where_document": {"$regex": f"(?i){re.escape(term)}"}, "limit": WORDED, "include": []}
-            said = self._of_rows("get", query | ({"where": wanted.where} if wanted.where else {})) or {"ids": []}
-            ids |= dict.fromkeys(id for id in said["ids"] if id not in known)
+    def _ids_with(self, term: str, wanted: Wanted) -> list[str]:
+        """Rows in which a word occurs, whatever its case."""
+        query = {"where_document": {"$regex": f"(?i){re.escape(term)}"}, "limit": WORDED, "include": []}
+        said = self._of_rows("get", query | ({"where": wanted.where} if wanted.where else {})) or {"ids": []}
+        return list(said["ids"])
+
+    def _likened(self, ids: list[str], vector: list[float]) -> list[Row]:
+        """Rows by their ids, each with its similarity to a vector."""
         if not ids:
             return []
-        said = self._of_rows("get", {"ids": list(ids), "include": ["metadatas", "embeddings"]})
+        said = self._of_rows("get", {"ids": ids, "include": ["metadatas", "embeddings"]})
         columns = zip(said["ids"], said["metadatas"], said["embeddings"], strict=True) if said else ()
         return [Row(id, "", meta or {}, cosine(vector, other)) for id, meta, other in columns]
 
