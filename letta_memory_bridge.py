@@ -743,14 +743,20 @@ def judged(run: dict[str, Any], project: str, wait: bool) -> dict[str, Any]:
     errors = [error for error in run.get("errors") or () if isinstance(error, dict)]
     if not wait or (status == "done" and not errors):
         return run
-    if errors:
-        named = "; ".join(f"{one.get('title')} ({one.get('side')}): {one.get('error')}" for one in errors[:3])
-        more = f" and {len(errors) - 3} more" if len(errors) > 3 else ""
-        raise NotSynced(f"{len(errors)} of {project} could not be synced: {named}{more}.", f"All: {url}", run)
-    if status == "braked":
+    if status == "braked":  # what it told last is why
+        why = str(errors[-1].get("error")) if errors else "the hub would have deleted or archived much"
         hint = f"An owner of the project approves it here, if it is right: {url}"
-        raise NotSynced("The hub stopped before it would have deleted or archived much.", hint, run)
-    raise NotSynced(f"The sync of {project} ended as {status!r}.", f"Why: {url}", run)
+        raise NotSynced(f"Blocks not syncing: {why.removesuffix('.')}.", hint, run)
+    named = "; ".join(map(error_in_words, errors[:3])) + (f"; and {len(errors) - 3} more" if len(errors) > 3 else "")
+    why = f": {named.removesuffix('.')}" if named else ""
+    raise NotSynced(f"Blocks not syncing: the sync of {project} ended as {status!r}{why}.", f"Look at it: {url}", run)
+
+
+def error_in_words(error: Mapping[str, Any]) -> str:
+    """An error of a run, with what it is about: a memory, a whole side, or the run itself."""
+    title, side = error.get("title"), error.get("side")
+    about = f"{title} ({side})" if title and side else title or side
+    return f"{about}: {error.get('error')}" if about else str(error.get("error"))
 
 
 def check_text(**fields: str) -> None:

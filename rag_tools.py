@@ -847,9 +847,16 @@ def judged(run: dict[str, Any]) -> Report:
     if run["status"] in ("queued", "running"):
         raise RagError(f"The sync is still {run['status']}.", f"Is a worker of the hub running? {hint}")
     if run["status"] != "done" or run.get("errors"):
-        errors = "; ".join(f"{one.get('title')}: {one.get('error')}" for one in run.get("errors") or ())
-        raise RagError(f"The sync ended as {run['status']!r}{f': {one_line(errors, 500)}' if errors else '.'}", hint)
+        errors = one_line("; ".join(map(error_in_words, run.get("errors") or ())), 500).removesuffix(".")
+        raise RagError(f"The sync ended as {run['status']!r}{f': {errors}' if errors else ''}.", hint)
     return Report({name: run.get(name) for name in ("status", "counters", "id", "url")})
+
+
+def error_in_words(error: Mapping[str, Any]) -> str:
+    """An error of a run, with what it is about: a memory, a whole side, or the run itself."""
+    title, side = error.get("title"), error.get("side")
+    about = f"{title} ({side})" if title and side else title or side
+    return f"{about}: {error.get('error')}" if about else str(error.get("error"))
 
 
 def prefix_of(token: str) -> str:

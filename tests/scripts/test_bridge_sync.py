@@ -232,9 +232,21 @@ def test_a_token_belongs_to_one_project() -> None:
         ({"status": "failed", "errors": []}, ["failed", "/run/12"]),
         ({"status": "stopped"}, ["stopped", "/run/12"]),
         ({"status": "braked", "counters": {"deleted": 90}}, ["deleted", "approves", "/run/12"]),
+        (  # as the hub tells it
+            {"status": "braked", "errors": [{"memory": "", "title": "", "side": "", "error": "Stopped at the brake."}]},
+            ["Blocks not syncing: Stopped at the brake.\nHint: An owner of the project approves", "/run/12"],
+        ),
         (
-            {"status": "done", "errors": [{"title": "Login", "side": "letta", "error": "500"}]},
-            ["1 of planner", "Login (letta): 500", "/run/12"],
+            {"status": "failed", "errors": [{"title": "Login", "side": "letta", "error": "500"}]},
+            ["Blocks not syncing: the sync of planner ended as 'failed': Login (letta): 500.", "/run/12"],
+        ),
+        (
+            {"status": "failed", "errors": [{"memory": "", "title": "", "side": "local", "error": "no answer"}]},
+            ["ended as 'failed': local: no answer.", "/run/12"],
+        ),
+        (
+            {"status": "failed", "errors": [{"memory": "", "title": "", "side": "", "error": "It died."}] * 5},
+            ["ended as 'failed': It died.; It died.; It died.; and 2 more."],
         ),
     ],
 )

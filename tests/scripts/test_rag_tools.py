@@ -298,7 +298,9 @@ def test_sync_where_there_is_nothing_to_sync(agent: Agent) -> None:
     [
         ({"status": "done", "counters": {"pushed": 2}, "errors": []}, ""),
         ({"status": "failed", "errors": []}, "'failed'"),
-        ({"status": "done", "errors": [{"title": "A", "error": "too long"}]}, "A: too long"),
+        ({"status": "failed", "errors": [{"title": "A", "side": "letta", "error": "long"}]}, r"A \(letta\): long"),
+        ({"status": "failed", "errors": [{"title": "", "side": "local", "error": "away."}]}, r": local: away\."),
+        ({"status": "braked", "errors": [{"title": "", "side": "", "error": "Stopped."}]}, r"'braked': Stopped\."),
     ],
 )
 def test_sync_waits_for_the_run(monkeypatch: pytest.MonkeyPatch, run: dict[str, Any], says: str) -> None:

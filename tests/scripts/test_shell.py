@@ -262,7 +262,7 @@ def test_the_guides_line_for_another_machine(home: Path) -> None:
     keep, line = section("From cron").splitlines()[1:]
     for run, code, said in (
         ({"status": "done", "counters": {"pushed": 3}}, 0, ""),
-        ({"status": "failed"}, 1, "Error: The sync of planner ended as 'failed'.\n"),
+        ({"status": "failed"}, 1, "Error: Blocks not syncing: the sync of planner ended as 'failed'.\n"),
     ):
         with fake_hub(run) as (url, asked):
             kept = filled(keep, url)
