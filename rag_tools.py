@@ -76,7 +76,7 @@ PAUSE = 10.0  # seconds for which a server that did not answer in time is not as
 BEFORE_A_CALL = 3.0  # seconds that a call may spend on delivering what waits
 LOCKED = 30.0  # seconds to wait for another process that has the spool file
 LONGEST_SYNC = 600.0  # seconds
-TRIES = 5  # after so many answers of 500 a memory is put aside
+TRIES = 5  # after so many answers of 500 to a memory the next is tried; where that is taken, the first is put aside
 MOST = 50  # memories that one search brings at most
 QUERY = 200  # characters of a query that count
 SHORT = 60  # characters of a text that become a title
@@ -1385,14 +1385,26 @@ def deliver(where: Place, waiting: Spool, seconds: float, patience: float = 0.0)
 def drain(where: Place, waiting: Spool, end: float, done: dict[str, str]) -> RagError | None:
     """Deliver what is in the queue now; why it stopped, if it had to. done: gets by uuid what became of it, since the
     disk may be too full to note that in the file."""
-    queue, trouble = waiting.queue(), None
-    before = len(done)
+    queue, before = waiting.queue(), len(done)
+    trouble: RagError | None = None
+    failing: list[tuple[Entry, Failed]] = []  # passed over, to see whether it is them or the server
     for entry in queue.of(where.target):
+        uuid = entry["uuid"]
+        if uuid in done:
+            continue
         if time.monotonic() >= end:
             break
         try:
-            if entry["uuid"] not in done:
-                done[entry["uuid"]] = send_one(where, waiting, entry, queue.tries)
+            done[uuid] = send_one(where, waiting, entry)
+            if done[uuid] == "delivered":  # so it is them
+                done |= {failed["uuid"]: put_aside(waiting, failed, error) for failed, error in failing}
+                failing, trouble = [], None
+        except Failed as error:
+            waiting.mark("tried", uuid)
+            failing.append((entry, error))
+            trouble = error
+            if (queue.tries[uuid] + 1) % TRIES:
+                break
         except RagError as error:
             trouble = error
             break
@@ -1401,19 +1413,19 @@ def drain(where: Place, waiting: Spool, end: float, done: dict[str, str]) -> Rag
     return trouble
 
 
-def send_one(where: Place, waiting: Spool, entry: Entry, tries: Counter[str]) -> str:
+def send_one(where: Place, waiting: Spool, entry: Entry) -> str:
     """Deliver a memory, or put it aside: 'delivered' or 'rejected'. Raises `RagError` where neither can be done."""
     try:
         where.write(entry)
-    except (Refused, Failed) as error:
-        if isinstance(error, Failed):
-            waiting.mark("tried", entry["uuid"])
-            if tries[entry["uuid"]] + 1 < TRIES:
-                raise
-        waiting.reject(entry, error.message)
-    else:
-        waiting.mark("done", entry["uuid"])
-        return "delivered"
+    except Refused as error:
+        return put_aside(waiting, entry, error)
+    waiting.mark("done", entry["uuid"])
+    return "delivered"
+
+
+def put_aside(waiting: Spool, entry: Entry, error: RagError) -> str:
+    """'rejected'. Raises `RagError` where it cannot be kept: then it stays in the queue."""
+    waiting.reject(entry, error.message)
     title = one_line(entry["memory"].get("title", ""), 60)
     note(f"{title!r} is refused, and kept in {waiting.rejected}, which says why.")
     return "rejected"

@@ -230,6 +230,39 @@ def test_a_memory_the_hub_fails_on_is_put_aside_in_the_end(away: Agent, faulty: 
     assert texts(away, word) == ["good"]
 
 
+def test_a_hub_that_fails_on_everything_loses_nothing(away: Agent, faulty: Faulty, word: str) -> None:
+    calls = 4 * rag_tools.TRIES
+    with faulty.answering(on_create(Answer(500, b'{"detail": "Something went wrong in the hub."}'))):
+        ids = [rag_tools.remember(f"{number}", tags=[word]) for number in range(calls)]
+        assert len(faulty.asked) < 2 * calls  # it is not asked for each that waits each time
+    assert [one["uuid"] for one in spooled()] == ids
+
+    assert rag_tools.flush() == {"delivered": calls, "rejected": 0, "waiting": 0, "for_other_places": 0}
+    assert [one["uuid"] for one in away.memories(tag=word)] == ids
+
+
+def test_two_memories_the_hub_fails_on_do_not_block_the_rest(away: Agent, faulty: Faulty, word: str) -> None:
+    with faulty.answering(DOWN):
+        bad = [rag_tools.remember("bad", tags=[word]) for _ in range(2)]
+        good = rag_tools.remember("good", tags=[word])
+    rag_tools.place().http.pause(0, "")
+    write = rag_tools.Hub.write
+
+    def failing(hub: rag_tools.Hub, entry: rag_tools.Entry) -> None:
+        if entry["memory"]["text"] == "bad":
+            raise rag_tools.Failed("failed (500)")
+        write(hub, entry)
+
+    away.monkeypatch.setattr(rag_tools.Hub, "write", failing)
+    for _ in range(rag_tools.TRIES**2 - 1):
+        with pytest.raises(RagError, match=r"failed \(500\).* 3 wait"):
+            rag_tools.flush()
+    assert rag_tools.flush() == {"delivered": 1, "rejected": 2, "waiting": 0, "for_other_places": 0}
+    assert [one["uuid"] for one in away.memories(tag=word)] == [good]
+    aside = Path(rag_tools.spool().rejected).read_text().splitlines()
+    assert [json.loads(line)["uuid"] for line in aside] == bad
+
+
 def test_nothing_overtakes_a_memory_that_has_to_wait(away: Agent, faulty: Faulty, word: str) -> None:
     with faulty.answering(DOWN):
         rag_tools.remember("first", tags=[word])
