@@ -541,13 +541,25 @@ class Spool:
         """Leave out what is done with, by uuid, marked or not. What a write left half done is put aside."""
         with suppress(OSError), self._locked():
             found = self._read()
-            for line in found.torn:
-                append(self.rejected, {"reason": "half written", "line": line})
-            if entries := [entry for entry in found.entries if entry["uuid"] not in done]:
-                tries = [entry["uuid"] for entry in entries for _ in range(found.tries[entry["uuid"]])]
-                replace(self.path, [*entries, *({"tried": uuid} for uuid in tries)])
-            else:
-                os.truncate(self.path, 0)
+            self._rewrite(found, [entry for entry in found.entries if entry["uuid"] not in done])
+
+    def take_over(self, target: str) -> None:
+        """Let all that waits be for this target. Call while delivering, else somebody may be about to deliver it."""
+        try:
+            with self._locked():
+                found = self._read()
+                self._rewrite(found, [entry | {"target": target} for entry in found.entries])
+        except OSError as error:
+            raise self._trouble(error) from None
+
+    def _rewrite(self, found: Queue, entries: list[Entry]) -> None:
+        for line in found.torn:
+            append(self.rejected, {"reason": "half written", "line": line})
+        if entries:
+            tries = [entry["uuid"] for entry in entries for _ in range(found.tries[entry["uuid"]])]
+            replace(self.path, [*entries, *({"tried": uuid} for uuid in tries)])
+        else:
+            os.truncate(self.path, 0)
 
     def take_back(self, target: str) -> int:
         """Queue again what was put aside, for this target; how many."""
@@ -1439,21 +1451,32 @@ def deliver_first(where: Place) -> None:
             deliver(where, waiting, BEFORE_A_CALL)
 
 
-def flush(*, rejected: bool = False) -> Report:
+def flush(*, rejected: bool = False, others: bool = False) -> Report:
     """Deliver what waits for the place that the environment names now; how many were delivered, and how many wait.
 
-    rejected: queue again what was put aside, for this place, such as after a new token. Raises `RagError` where
-    something cannot be delivered.
+    rejected: queue again what was put aside, for this place, such as after a new token. others: bring here what waits
+    for another hub, token or collection, such as one that there is no more. Raises `RagError` where something cannot
+    be delivered.
     """
     where, waiting = place(), spool()
     if rejected:
         waiting.take_back(where.target)
+    if others and not waiting.is_empty:
+        take_over(where, waiting)
     done = Delivery() if waiting.is_empty else deliver(where, waiting, math.inf, LOCKED)
     if done.trouble:
         raise type(done.trouble)(f"{done.trouble.message} {done.left} wait in {waiting.path}.", done.trouble.hint)
-    others = len(waiting.queue().entries) - done.left
-    counted = {"delivered": done.delivered, "rejected": done.rejected, "waiting": done.left, "for_other_places": others}
+    if rest := sum(entry["target"] != where.target for entry in waiting.queue().entries):
+        note(f"{rest} wait for another hub, token or collection; flush --others (flush(others=True)) brings them here.")
+    counted = {"delivered": done.delivered, "rejected": done.rejected, "waiting": done.left, "for_other_places": rest}
     return Report(counted)
+
+
+def take_over(where: Place, waiting: Spool) -> None:
+    with waiting.delivering(LOCKED) as got:
+        if not got:
+            raise RagError(f"Another process is delivering what is in {waiting.path}.", "Try again.")
+        waiting.take_over(where.target)
 
 
 # --- remembering
@@ -1784,6 +1807,7 @@ def parser() -> argparse.ArgumentParser:
     add("blocks", "list the shared blocks")
     command = add("flush", "deliver what waits")
     command.add_argument("--rejected", action="store_true", help="also what was put aside")
+    command.add_argument("--others", action="store_true", help="also what waits for another hub, token or collection")
     return main
 
 

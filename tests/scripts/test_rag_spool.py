@@ -305,6 +305,27 @@ def test_what_is_for_another_place_is_kept_for_it(away: Agent, faulty: Faulty, w
     assert [one["author"] for one in away.memories(tag=word)] == ["Agent B", "Agent editor", "Agent editor"]
 
 
+def test_what_waits_for_a_token_that_is_no_more_is_brought_to_the_new_one(
+    away: Agent, faulty: Faulty, word: str, other_token: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    away.monkeypatch.setenv("MEMORYHUB_TOKEN", "mhub_" + "x" * 40)
+    with faulty.answering(DOWN):
+        ids = [rag_tools.remember(f"{number}", tags=[word]) for number in range(3)]
+    with Path(os.environ["MEMORYHUB_SPOOL"]).open("a") as file:
+        file.write('{"uuid": "half')
+    away.monkeypatch.setenv("MEMORYHUB_TOKEN", other_token)
+    ids.append(rag_tools.remember("new", tags=[word]))
+    assert [one["uuid"] for one in away.memories(tag=word)] == ids[3:]
+    assert rag_tools.flush()["for_other_places"] == 3
+    assert "--others" in capsys.readouterr().err
+
+    done = away.shell("flush", "--others", "--json", MEMORYHUB_TOKEN=other_token)
+    assert json.loads(done.stdout) == {"delivered": 3, "rejected": 0, "waiting": 0, "for_other_places": 0}
+    assert [one["uuid"] for one in away.memories(tag=word)] == [ids[3], *ids[:3]]
+    assert "half" in Path(rag_tools.spool().rejected).read_text()
+    assert rag_tools.flush(others=True)["delivered"] == 0
+
+
 # --- the file
 
 
