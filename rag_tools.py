@@ -482,10 +482,10 @@ class Spool:
 
     @property
     def is_empty(self) -> bool:
-        """Costs next to nothing."""
+        """Costs next to nothing. Whoever may not look there has nothing there: what can be delivered now still is."""
         try:
             return os.stat(self.path).st_size == 0
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             return True
         except OSError as error:
             raise self._trouble(error) from None
@@ -1369,7 +1369,10 @@ def write(content: object, title: object, project: object, client: object, given
     elif trouble and not isinstance(trouble, Away):
         raise trouble
     where.check_new(entry["project"])
-    waiting.add(entry)
+    try:
+        waiting.add(entry)
+    except RagError as error:
+        raise RagError(f"{trouble.message} {error.message}" if trouble else error.message, error.hint) from None
     if before.busy:  # whoever was at it may just have ended
         trouble = deliver(where, waiting, BEFORE_A_CALL).trouble
     if trouble:

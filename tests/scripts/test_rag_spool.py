@@ -401,6 +401,27 @@ def test_a_file_that_cannot_be_used_is_told(away: Agent, faulty: Faulty, tmp_pat
         rag_tools.remember("text")
 
 
+def test_a_folder_that_may_not_be_looked_into(away: Agent, faulty: Faulty, word: str) -> None:
+    """Such as another user's home, after sudo: that is no reason not to deliver."""
+    stat, path = os.stat, os.environ["MEMORYHUB_SPOOL"]
+
+    def denied(where: Any, **options: Any) -> os.stat_result:
+        if os.fspath(where).startswith(path):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return stat(where, **options)
+
+    def closed(*arguments: Any, **options: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    away.monkeypatch.setattr(os, "stat", denied)
+    away.monkeypatch.setattr(os, "makedirs", closed)
+    id = rag_tools.remember(word, tags=[word])
+    assert [one["uuid"] for one in away.memories(tag=word)] == [id]
+    assert rag_tools.recall(word, tags=[word])[0]["id"] == id
+    with faulty.answering(DOWN), pytest.raises(RagError, match=r"takes no more calls now\. The spool .*: Permission"):
+        rag_tools.remember("text")
+
+
 # --- killed, and many at once
 
 WRITE = """
