@@ -235,9 +235,10 @@ def clean_address(url: str) -> str:
     try:
         parts = urlsplit(url)
         right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")  # a name that cannot be looked up is a ValueError
     except ValueError:
         right = False
-    if not right or not re.fullmatch("[!-~]+", url):
+    if not right or not re.fullmatch("[!-~]+", url) or parts.query or parts.fragment:
         raise Usage(f"{url!r} is not an address.", "It looks like http://127.0.0.1:8000")
     return url.rstrip("/").removesuffix("/v1").removesuffix("/api").rstrip("/")
 

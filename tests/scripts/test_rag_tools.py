@@ -348,6 +348,9 @@ def test_where_to(monkeypatch: pytest.MonkeyPatch, env: dict[str, str], target: 
         {"MEMORYHUB_TOKEN": "mhub_a b"},
         {"MEMORYHUB_TOKEN": "mhub_a", "MEMORYHUB_URL": "hub"},
         {"MEMORYHUB_TOKEN": "mhub_a", "MEMORYHUB_URL": "http://hub:99999"},
+        {"MEMORYHUB_TOKEN": "mhub_a", "MEMORYHUB_URL": "http://hub..example"},
+        {"MEMORYHUB_TOKEN": "mhub_a", "MEMORYHUB_URL": f"http://{'a' * 64}.example"},
+        {"MEMORYHUB_TOKEN": "mhub_a", "MEMORYHUB_URL": "http://hub:8000/#memories"},
         {"CHROMA_COLLECTION": "a b"},
     ],
 )
