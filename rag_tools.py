@@ -338,7 +338,7 @@ class Http:
         import socket
         import ssl
 
-        if isinstance(error, ssl.SSLError):
+        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
             raise RagError(f"No secure connection to {self.url} can be made.", "Is it http:// instead?") from None
         if isinstance(error, TimeoutError):
             why = f"{self.url} did not answer in time."

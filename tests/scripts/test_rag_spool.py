@@ -6,9 +6,11 @@ import errno
 import json
 import os
 import random
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -116,6 +118,21 @@ def test_a_hub_that_does_not_answer_in_time(away: Agent, faulty: Faulty, word: s
     rag_tools.place().http.pause(0, "")
     rag_tools.flush()
     assert texts(away, word) == ["first", *map(str, range(20))]
+
+
+def test_a_proxy_that_hangs_up_on_a_secure_connection(away: Agent) -> None:
+    """Such as one that is being restarted."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            call = listener.accept()[0]
+            call.recv(65536)
+            call.close()
+
+        Thread(target=hang_up, daemon=True).start()
+        away.monkeypatch.setenv("MEMORYHUB_URL", f"https://127.0.0.1:{listener.getsockname()[1]}")
+        id = rag_tools.remember("text")
+    assert [one["uuid"] for one in spooled()] == [id]
 
 
 def test_nobody_there_at_all(away: Agent, word: str) -> None:
