@@ -882,10 +882,14 @@ def prefix_of(token: str) -> str:
 
 
 def memory_of_hub(item: Mapping[str, Any], project: str) -> dict[str, Any]:
-    """A memory as `Memories` describes it; label, author, revision, changed_at and url besides."""
+    """A memory as `Memories` describes it; label, author, revision, changed_at and url besides.
+
+    What an agent made as a block may have no title: its label stands for it.
+    """
     found = {"id": item.get("uuid"), "text": "", "project": project, "delivered": True}
     left_out = ("uuid", "excerpt", "limit", "shared", "archived", "notice")
-    return found | {name: value for name, value in item.items() if name not in left_out}
+    found |= {name: value for name, value in item.items() if name not in left_out}
+    return found | {"title": found.get("title") or found.get("label") or ""}
 
 
 # --- a Chroma server, in the original engine's layout

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 
 import rag_tools
@@ -223,6 +224,16 @@ def test_what_is_found_prints_and_is_json(agent: Agent, word: str) -> None:
     assert f"\n   {word} second\ufffd[31m line" in str(found)
     assert json.loads(json.dumps(found))[0]["title"] == "A title"
     assert str(rag_tools.recall(f"{word}nothing")).startswith("Nothing was found.")
+
+
+def test_a_block_without_a_title_is_called_as_its_label(agent: Agent, word: str) -> None:
+    sign = {"Authorization": f"Bearer {agent.token}"}
+    block = {"label": f"gotchas_{word}", "value": f"{word} names have no spaces"}
+    httpx.post(f"{agent.hub.url}/v1/blocks/", json=block, headers=sign, trust_env=False).raise_for_status()
+
+    found = rag_tools.recall(word)
+    assert (found[0]["title"], str(found)[: len(word) + 14]) == (block["label"], f"1. gotchas_{word} (p")
+    assert rag_tools.get_context(word).startswith(f"## gotchas_{word} (project_details, ")
 
 
 def test_a_context_for_a_prompt(agent: Agent, word: str) -> None:
