@@ -105,7 +105,7 @@ def test_the_command_prints_json(project: Project) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("nowhere", "ci"), "There are: planner"),
+        (("nowhere", "ci"), "There are: planner; manage.py setup_project makes one."),
         (("planner", " "), "1 to 100 characters"),
         (("planner", "olga"), "a person's account"),
         (("planner", "ci", "--days", "0"), "from 1 to"),

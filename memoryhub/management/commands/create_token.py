@@ -46,7 +46,8 @@ class Command(BaseCommand):
         project = Project.objects.filter(slug=slug).first()
         if project is None:
             slugs = ", ".join(Project.objects.order_by("slug").values_list("slug", flat=True)[:20])
-            raise CommandError(f"There is no project “{slug}”. There are: {slugs or 'none yet'}.", returncode=2)
+            there = f"There are: {slugs or 'none yet'}; manage.py setup_project makes one."
+            raise CommandError(f"There is no project “{slug}”. {there}", returncode=2)
         return project
 
     @staticmethod
