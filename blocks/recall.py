@@ -200,8 +200,14 @@ def _nearest(project: Project, among: MemoryQuerySet, store: ChromaStore, vector
         near = store.nearest(vector, count, ours)
     wanted = set(among.filter(pk__in=[known[id] for id in near if id in known]).values_list("pk", flat=True))
     ranked = {known[id]: similarity for id, similarity in near.items() if known.get(id) in wanted}
-    farthest = min(near.values(), default=1.0) if len(ranked) <= POOL else list(ranked.values())[POOL - 1]
-    return _Meaning(dict(list(ranked.items())[:POOL]), farthest, store, vector)
+    return _Meaning(dict(list(ranked.items())[:POOL]), _farthest(ranked, near, count), store, vector)
+
+
+def _farthest(ranked: dict[int, float], near: dict[str, float], count: int) -> float:
+    """The similarity that none of the store's other memories exceeds; 1: it has no others, what is missing is gone."""
+    if len(ranked) > POOL:
+        return list(ranked.values())[POOL - 1]
+    return min(near.values()) if len(near) >= count else 1.0
 
 
 def _memories_of(project: Project, documents: Sequence[str]) -> dict[str, int]:

@@ -11,6 +11,7 @@ from blocks import actions, recall
 from blocks.models import Memory
 from memoryhub.models import Direction, LocalStore, Project
 from syncjobs import run
+from tests.original_store import open_server
 from tests.servers.letta_server import free_port
 
 NOTES = {
@@ -115,6 +116,17 @@ def test_what_cannot_come_first_is_not_asked_for(stored: Project, monkeypatch: p
     monkeypatch.setattr(recall, "_hopeless", lambda *arguments: [])
     assert answers() == quick
     assert few < (len(asked) - few) / 2
+
+
+def test_what_is_gone_from_the_store_is_found_by_its_words(stored: Project) -> None:
+    """Until sync has looked, or while it waits at the brake: nothing is known then of how similar it is."""
+    store = recall._store(stored)
+    found = search(stored, "E4711 lock file", order="recall", limit=1)
+    assert titles(found) == ["E4711"]
+    rows = open_server(store.url).get_collection(store.collection, embedding_function=None)
+    document = Memory.objects.get(title="E4711").replicas.get().external_id
+    rows.delete(where={"document_id": document})
+    assert titles(search(stored, "E4711 lock file", order="recall", limit=1)) == ["E4711"]
 
 
 def test_only_of_the_project(stored: Project) -> None:
