@@ -660,6 +660,9 @@ def replace(path: str, lines: Sequence[dict[str, Any]]) -> None:
     try:
         write_all(file, "".join(json.dumps(line) + "\n" for line in lines).encode())
         os.fsync(file)
+    except OSError:
+        os.truncate(new, 0)  # the little room there is, is for what comes next
+        raise
     finally:
         os.close(file)
     os.replace(new, path)

@@ -411,6 +411,26 @@ def test_a_full_disk_is_told(away: Agent, faulty: Faulty, word: str) -> None:
     assert spooled() == []
 
 
+def test_on_a_full_disk_nothing_is_left_that_takes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = rag_tools.Spool(str(tmp_path / "spool.jsonl"))
+    for number in range(3):
+        spool.add({"uuid": f"{number}", "target": "here", "memory": {"text": "x" * 200}})
+    before, write = Path(spool.path).read_bytes(), os.write
+
+    def full(file: int, data: bytes) -> int:
+        if len(data) > 300:
+            return write(file, data[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", full)
+        spool.compact({"0"})
+    assert Path(spool.path).read_bytes() == before
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) == len(before)
+    spool.compact({"0"})
+    assert [one["uuid"] for one in spool.queue().of("here")] == ["1", "2"]
+
+
 def test_a_file_that_cannot_be_used_is_told(away: Agent, faulty: Faulty, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     away.monkeypatch.setenv("MEMORYHUB_SPOOL", str(tmp_path / "file" / "spool.jsonl"))
