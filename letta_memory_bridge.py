@@ -209,7 +209,12 @@ def connect(target: Target, timeout: float) -> Letta:
         raise need("letta-client", error) from error
     # Letta sees an empty key as none, and HTTP forbids the header that would be made of it.
     key = target.key or "none"
-    http = DefaultHttpxClient(base_url=target.url, timeout=timeout, trust_env=not on_this_machine(target.url))
+    http = DefaultHttpxClient(
+        base_url=target.url,
+        timeout=timeout,
+        trust_env=not on_this_machine(target.url),
+        follow_redirects=not target.has_token,  # the token would be left out, and a POST become a GET
+    )
     return Letta(base_url=target.url, api_key=key, timeout=timeout, max_retries=0, http_client=http)
 
 
@@ -258,6 +263,10 @@ def said(body: object) -> str:
 def status_error(target: Target, status: int, words: str, headers: Mapping[str, str]) -> BridgeError:
     """The error for an HTTP status."""
     told = f": {words}" if words else ""
+    if 300 <= status < 400:  # what stands before a hub, such as from http:// to https://; a Letta server's gateway
+        kind = BridgeError if target.has_token else NotFound
+        there = server_of(headers.get("location", ""))
+        return kind(f"{target.url} sends on to {there}.", "Give that address as --url.")
     if status == 401:
         is_hub = "Memory Hub" in headers.get("www-authenticate", "")
         why = "does not accept the key" if target.key else "wants a key, and there is none"
@@ -274,6 +283,12 @@ def status_error(target: Target, status: int, words: str, headers: Mapping[str, 
     if status >= 500:
         return BridgeError(f"{target.url} failed ({status}){told}.", "Look at the log of the server.")
     return BridgeError(f"{target.url} refused this ({status}){told}.")
+
+
+def server_of(location: str) -> str:
+    """The beginning of an address, without what was asked for."""
+    parts = urlsplit(location)
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else location or "elsewhere"
 
 
 def connection_error(target: Target, error: BaseException) -> BridgeError:
@@ -323,7 +338,7 @@ def ask_hub(target: Target, method: str, path: str, timeout: float) -> Any:
             return json.load(answer)
     except HTTPError as error:
         with error:
-            raise refusal(target, error.code, body_of(error), lower(error.headers.items())) from None
+            raise status_error(target, error.code, said(body_of(error)), lower(error.headers.items())) from None
     except (OSError, HTTPException) as error:
         raise connection_error(target, error) from None
     except ValueError:
@@ -354,13 +369,6 @@ def body_of(error: Any) -> object:
         return json.load(error)
     except (OSError, ValueError):
         return ""
-
-
-def refusal(target: Target, status: int, body: object, headers: Mapping[str, str]) -> BridgeError:
-    if 300 <= status < 400:  # a hub does not do that; a Letta server's gateway may
-        kind = BridgeError if target.has_token else NotFound
-        return kind(f"{target.url} sends on to {headers.get('location', 'elsewhere')}.", "Give that address as --url.")
-    return status_error(target, status, said(body), headers)
 
 
 # --- the bridge

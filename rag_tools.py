@@ -741,6 +741,10 @@ class Hub:
         detail = said.get("detail") if isinstance(said, dict) else None
         words = f": {one_line(str(detail), 500).rstrip('.')}" if detail else ""
         passing(self.http, answer, words)
+        if 300 <= answer.status < 400:  # the token goes nowhere else by itself
+            parts = urlsplit(location := answer.headers.get("location", "elsewhere"))
+            there = f"{parts.scheme}://{parts.netloc}" if parts.netloc else location
+            raise RagError(f"{self.url} sends on to {there}.", "Give that address: MEMORYHUB_URL.")
         if not words:
             hint = "Check host and port of the address, and leave out any path behind it."
             raise RagError(f"What answers at {self.url} is not Memory Hub.", hint)

@@ -22,7 +22,7 @@ from memoryhub.settings import BASE_DIR
 from syncjobs.views.sync import cron_line
 from tests.contract.letta import Server, serving
 from tests.original_store import fill, memories, open_server
-from tests.scripts.bridge import bridge, fake_hub
+from tests.scripts.bridge import bridge, environment, fake_hub
 from tests.scripts.shell import (
     HOOK,
     IN_FRONT,
@@ -172,19 +172,30 @@ def test_a_name_that_is_looked_up_for_ever_is_given_up(home: Path, silent: Silen
     assert TOKEN not in done.stderr
 
 
-def test_the_token_does_not_follow_to_another_address() -> None:
+def test_the_token_does_not_follow_to_another_address(home: Path) -> None:
+    """Such as from http:// to https://: it is said, for every command, and for no reason does it look unauthorized."""
     with fake_hub({"status": "done"}) as (elsewhere, asked):
 
         class Moved(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 self.send_response(301)
-                self.send_header("Location", f"{elsewhere}/api/project")
+                self.send_header("Location", elsewhere + self.path)
                 self.end_headers()
 
+            do_POST = do_GET
+
         with serving(Moved) as url:
-            done = bridge("sync", "--no-wait", MEMORYHUB_URL=url, LETTA_API_KEY=TOKEN)
-    assert (done.returncode, done.stdout, asked) == (1, "", [])
-    assert f"Error: {url} sends on to {elsewhere}/api/project.\n" in done.stderr
+            for command in (("sync", "--no-wait"), ("list",), ("create-block", "x", "y", "--tag", "z"), ("agents",)):
+                done = bridge(*command, MEMORYHUB_URL=url, LETTA_API_KEY=TOKEN)
+                assert (done.returncode, done.stdout, asked) == (1, "", [])
+                assert f"Error: {url} sends on to {elsewhere}.\nHint: Give that address as --url.\n" in done.stderr
+            for arguments in (("recall", "x"), ("remember", "x"), ("blocks",)):
+                variables = environment(MEMORYHUB_URL=url, MEMORYHUB_TOKEN=TOKEN, HOME=str(home))
+                line = [sys.executable, str(BASE_DIR / "rag_tools.py"), *arguments]
+                told = subprocess.run(line, env=variables, capture_output=True, text=True, timeout=PATIENCE)
+                assert (told.returncode, told.stdout, asked) == (1, "", [])
+                assert told.stderr == f"rag_tools: {url} sends on to {elsewhere}. Give that address: MEMORYHUB_URL.\n"
 
 
 # --- cron
