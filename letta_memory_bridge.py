@@ -51,7 +51,7 @@ LABEL = re.compile(r"[A-Za-z0-9_/-]{1,50}")  # a server refuses to look for anot
 BLOCK_ID = re.compile(r"block-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 AGENT_ID = re.compile(r"agent-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LIMIT = 100_000  # characters of a new block
-TRIES = 5  # to append to a block that others are writing to
+TRIES = 10  # to append to a block that others are writing to
 TIMEOUT = 30.0  # seconds for one call
 LONGEST_SYNC = 600.0  # seconds
 
@@ -530,6 +530,7 @@ class LettaMemoryBridge:
             except Changed:
                 if not left:
                     raise
+                time.sleep(os.urandom(1)[0] / 1000)  # others may be at it as often
         return True
 
     def _patch(self, id: str, value: str, **options: Any) -> None:

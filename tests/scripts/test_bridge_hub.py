@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -87,6 +88,18 @@ def test_what_others_append_meanwhile_is_kept(
     ours.append_block(id, "ours")
     assert ours.get_block(id).value == "one\ntheirs\nours"
     assert len(tries) == 2
+
+
+def test_many_append_at_once(hub: WebServer, ours: LettaMemoryBridge, label: str) -> None:
+    id = ours.create_block(label, "")
+
+    def append(number: int) -> None:
+        with LettaMemoryBridge(hub.url, hub.tokens["editor"], say=print) as theirs:
+            theirs.append_block(id, f"{number}")
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(append, range(24)))
+    assert sorted(ours.get_block(id).value.splitlines(), key=int) == [f"{number}" for number in range(24)]
 
 
 def test_the_list_goes_on_when_the_block_it_stands_at_is_deleted(
