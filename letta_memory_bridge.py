@@ -375,7 +375,8 @@ def body_of(error: Any) -> object:
 
 
 def to_stderr(sentence: str) -> None:
-    sys.stderr.write(sentence + "\n")
+    if sys.stderr is not None:
+        sys.stderr.write(sentence + "\n")
 
 
 class LettaMemoryBridge:
@@ -1228,6 +1229,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         vars(given).setdefault(name, None)
     vars(given).setdefault("timeout", TIMEOUT)
     quiet, given.json = "quiet" in given, "json" in given
+    if sys.stdout is None:  # closed by whoever wants nothing of it
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # for where it is not UTF-8
     try:
@@ -1235,8 +1238,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BridgeError as error:
         to_stderr(f"Error: {error.message}" + (f"\nHint: {error.hint}" if error.hint else ""))
         return error.code
-    except BrokenPipeError:  # whoever read this has enough
+    except OSError as error:  # of the output, as a rule: others are a `BridgeError` by now
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # whoever read this has enough
+            to_stderr(f"Error: {error.filename or 'The output'} cannot be used: {error.strerror or error}.")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -1282,6 +1287,8 @@ def content(given: argparse.Namespace) -> str:
     text: str = given.content
     if text != "-":
         return text
+    if sys.stdin is None:
+        raise UsageError("Standard input is closed.")
     try:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:

@@ -1837,12 +1837,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             out(shown(result if isinstance(result, str) else str(result)))
         else:
             out(json.dumps({"id": result} if command in WRITES else result, indent=2))
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except RagError as error:
         note(f"{error.message}{f' {error.hint}' if error.hint else ''}")
         return error.code
-    except BrokenPipeError:  # whoever read this has enough
+    except OSError as error:  # of the output, as a rule: others are a `RagError` by now
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # whoever read this has enough
+            note(f"{error.filename or 'The output'} cannot be used: {error.strerror or error}.")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -1872,6 +1875,8 @@ def content(text: str) -> str:
     """A text of the command line, or of standard input."""
     if text != "-":
         return text
+    if sys.stdin is None:
+        raise Usage("Standard input is closed.")
     return sys.stdin.buffer.read().decode(errors="replace")
 
 

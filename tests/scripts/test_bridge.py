@@ -363,6 +363,22 @@ def test_a_reader_that_has_enough(letta_server: str, server: Server, label: str)
         assert running.wait(60) == 1
 
 
+def test_streams_that_are_closed_or_full(letta_server: str, server: Server, label: str) -> None:
+    server.block(label=label, value="old")
+    for command, streams, code, told in (
+        ("list", ">/dev/full", 1, "Error: The output cannot be used: No space left on device.\n"),
+        (f"get-block {label}", ">/dev/full", 1, "Error: The output cannot be used: No space left on device.\n"),
+        (f"update-block {label} -", "<&-", 2, "Error: Standard input is closed.\n"),
+        ("list", ">&-", 0, ""),
+        (f"get-block {label}", ">&-", 0, ""),
+        ("get-block nothing", "2>&-", 1, ""),
+    ):
+        line = ["sh", "-c", f'"$@" {streams}', "sh", sys.executable, str(SCRIPT), *command.split()]
+        done = subprocess.run(line, capture_output=True, text=True, env=environment(LETTA_BASE_URL=letta_server))
+        assert (done.returncode, done.stdout, done.stderr) == (code, "", told)
+    assert bridge("get-block", label, LETTA_BASE_URL=letta_server).stdout == "old"
+
+
 def test_in_a_shell_that_is_not_utf8(letta_server: str, server: Server, label: str) -> None:
     id = server.block(label=label, value="\u00e9t\u00e9 \U0001f47e")["id"]
 

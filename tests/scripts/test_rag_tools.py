@@ -20,7 +20,7 @@ import rag_tools
 from rag_tools import RagError
 from tests.contract.letta import serving
 from tests.scripts.bridge import fake_hub
-from tests.scripts.rag import Agent, agent, environment, fresh, other_token
+from tests.scripts.rag import SCRIPT, Agent, agent, environment, fresh, other_token
 from tests.servers.letta_server import free_port
 
 pytestmark = pytest.mark.contract
@@ -503,6 +503,20 @@ def test_the_command(agent: Agent, word: str) -> None:
     assert json.loads(agent.shell("--json", "status").stdout)["reachable"] is True
     assert "memories: " in agent.shell("project", "planner").stdout
     assert "status: done" in agent.shell("sync").stdout
+
+
+def test_streams_that_are_closed_or_full(agent: Agent, word: str) -> None:
+    for command, streams, code, told in (
+        ("recall x", ">/dev/full", 1, "rag_tools: The output cannot be used: No space left on device.\n"),
+        ("remember -", "<&-", 2, "rag_tools: Standard input is closed.\n"),
+        (f"remember {word}", ">&-", 0, ""),
+        ("messages --limit 0", "2>&-", 2, ""),
+    ):
+        line = ["sh", "-c", f'"$@" {streams}', "sh", sys.executable, str(SCRIPT), *command.split()]
+        variables = environment(**agent.env, MEMORYHUB_SPOOL=rag_tools.spool().path)
+        done = subprocess.run(line, capture_output=True, text=True, env=variables)
+        assert (done.returncode, done.stdout, done.stderr) == (code, "", told)
+    assert len(rag_tools.recall(word)) == 1
 
 
 def test_exit_codes(agent: Agent) -> None:
