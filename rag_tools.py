@@ -262,7 +262,7 @@ class Http:
         self.parts = urlsplit(url)
         self.idle: list[tuple[HTTPConnection, str]] = []  # with what comes before each path
         self.process = os.getpid()
-        self.away: tuple[float, str] = (0.0, "")  # until when it is not asked, and why
+        self.away: tuple[float, str, str] = (0.0, "", "")  # until when it is not asked, why, and what to do about it
         atexit.register(self.close)
 
     def call(self, method: str, path: str, body: Any = None) -> Answer:
@@ -270,9 +270,9 @@ class Http:
 
         Raises `Away`, or `RagError` where there is no such server.
         """
-        until, why = self.away
+        until, why, hint = self.away
         if time.monotonic() < until:
-            raise Away(why, self.hint)
+            raise Away(why, hint)
         if self.process != os.getpid():  # a child does not share its parent's connections
             self.close()
             self.process = os.getpid()
@@ -342,7 +342,7 @@ class Http:
             raise RagError(f"No secure connection to {self.url} can be made.", "Is it http:// instead?") from None
         if isinstance(error, TimeoutError):
             why = f"{self.url} did not answer in time."
-            self.pause(PAUSE, why)
+            self.pause(PAUSE, why, self.hint)
             raise Away(why, self.hint) from None
         if isinstance(error, socket.gaierror):
             raise Away(f"There is no host {self.parts.hostname}.", "Check the address and the network.") from None
@@ -354,8 +354,8 @@ class Http:
             raise RagError(f"What answers at {self.url} is no web server.", "Check host and port.") from None
         raise error
 
-    def pause(self, seconds: float, why: str) -> None:
-        self.away = (time.monotonic() + seconds, why)
+    def pause(self, seconds: float, why: str, hint: str = "") -> None:
+        self.away = (time.monotonic() + seconds, why, hint)
 
 
 class Proxy(NamedTuple):
@@ -383,9 +383,9 @@ def passing(http: Http, answer: Answer, said: str) -> None:
     status = answer.status
     if status in (429, 503):
         wait = answer.headers.get("retry-after") or ""
-        why = f"{http.url} takes no more calls now{said}."
-        http.pause(min(60.0, float(wait)) if wait.isdigit() else 1.0, why)
-        raise Away(why, f"Try again in {wait or 'some'} seconds.")
+        why, hint = f"{http.url} takes no more calls now{said}.", f"Try again in {wait or 'some'} seconds."
+        http.pause(min(60.0, float(wait)) if wait.isdecimal() else 1.0, why, hint)
+        raise Away(why, hint)
     if status in (408, 425, 502, 504):
         raise Away(f"{http.url} does not answer now ({status}){said}.", http.hint)
     if status >= 500:

@@ -97,6 +97,8 @@ def test_what_cannot_be_delivered_is_delivered_before_the_next_one(
 def test_every_way_of_being_away(away: Agent, faulty: Faulty, word: str, answer: Answer) -> None:
     with faulty.answering(on_create(answer)):
         id = rag_tools.log_error(word, "a.py", tags=[word])
+        if answer.status in (429, 503):  # it is known for a while
+            assert "Try again in" in rag_tools.memory_stats()["error"]
     assert [one["uuid"] for one in spooled()] == [id]
     rag_tools.place().http.pause(0, "")
 
