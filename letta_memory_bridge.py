@@ -1138,7 +1138,8 @@ def one_line(text: str) -> str:
 # --- the command
 
 EPILOG = """\
-CONTENT is a text; - reads it from standard input. A block is named by its label or its id.
+CONTENT is a text; - reads it from standard input, and one that begins with - stands after --.
+A block is named by its label or its id.
 --url, --api-key, --project, --timeout, --quiet and --json may stand before or after the command.
 
 environment:

@@ -1755,7 +1755,8 @@ inbox = read_agent_messages
 # --- the command
 
 EPILOG = """\
-TEXT is a text; - reads it from standard input. Options may stand before or after the command.
+TEXT is a text; - reads it from standard input, and one that begins with - stands after --.
+Options may stand before or after the command.
 
 environment:
   MEMORYHUB_TOKEN      a token of Memory Hub (else LETTA_API_KEY, where it begins with mhub_)

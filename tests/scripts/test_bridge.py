@@ -208,6 +208,13 @@ def test_a_block_from_the_shell(letta_server: str, server: Server, label: str) -
     assert bridge("get-block", id, LETTA_BASE_URL=letta_server).stdout == "new"
 
 
+def test_content_that_looks_like_an_option(letta_server: str, server: Server, label: str) -> None:
+    made = bridge("create-block", label, "--url", letta_server, "--", "-v")
+    assert server.show(made.stdout.strip())["value"] == "-v"
+    listed = bridge("update-block", label, "- one\n- two", "--url", letta_server)
+    assert server.show(listed.stdout.strip())["value"] == "- one\n- two"
+
+
 def test_content_from_standard_input(letta_server: str, server: Server, label: str) -> None:
     text = "- été ✓\n\n  two\r\n"
     id = bridge("create-block", label, "-", "--url", letta_server, stdin=text).stdout.strip()

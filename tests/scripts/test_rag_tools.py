@@ -503,6 +503,8 @@ def test_the_command(agent: Agent, word: str) -> None:
     assert json.loads(agent.shell("--json", "status").stdout)["reachable"] is True
     assert "memories: " in agent.shell("project", "planner").stdout
     assert "status: done" in agent.shell("sync").stdout
+    dashed = agent.shell("log-error", "--tag", word, "--", "-v", "sh")
+    assert [one["text"] for one in agent.memories(tag=word)] == ["-v"], dashed.stderr
 
 
 def test_streams_that_are_closed_or_full(agent: Agent, word: str) -> None:
