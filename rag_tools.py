@@ -1838,6 +1838,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             out(shown(result if isinstance(result, str) else str(result)))
         else:
             out(json.dumps({"id": result} if command in WRITES else result, indent=2))
+            if isinstance(result, Memories) and result.note:
+                note(result.note)
         if sys.stdout is not None:
             sys.stdout.flush()
     except RagError as error:

@@ -182,6 +182,9 @@ def test_what_waits_is_recalled_while_the_hub_is_away(away: Agent, faulty: Fault
         assert "not delivered yet" in str(found)
         assert "The rest cannot be read now" in str(found)
         assert json.dumps(found)
+        done = away.shell("recall", word, "--json")
+        assert [one["delivered"] for one in json.loads(done.stdout)] == [False]
+        assert "The rest cannot be read now" in done.stderr
         others: tuple[dict[str, Any], ...] = ({"client": "Zenith"}, {"kind": "fix"}, {"tags": "x"})
         for wanted in others:
             with pytest.raises(RagError, match="takes no more calls"):
