@@ -406,10 +406,10 @@ def test_a_push_meets_an_unreadable_item_and_goes_on_with_the_rest(world: World)
 
 def test_an_unreadable_item_fails_and_stops_nothing_else(synced: World) -> None:
     synced.create("two")
-    next(iter(synced.local.things.values())).problem = "torn"
+    next(iter(synced.local.things.values())).problem = "it has no text"
     run = synced.run()
     assert (run.status, run.counters["failed"], run.counters["created"]) == ("failed", 1, 2)
-    assert "torn" in run.errors[0]["error"]
+    assert "it has no text" in run.errors[0]["error"]
     assert synced.run().counters["failed"] == 1
     assert synced.letta.texts() == ["one", "two"]
 
