@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -42,6 +43,7 @@ PAUSE = 10.0  # seconds for which a store that did not answer is not asked again
 EMBEDDED = 3  # memories not in the store yet whose vectors are made for one answer
 MARGIN = 0.05  # of similarity by which Chroma's index, which looks at a part of the rows only, may have missed one
 SCORED = ("kind", "created_at", "changed_at")  # what counts besides the text, which is long to read
+vectors = ThreadPoolExecutor(4, "vectors")
 HEAD = 500  # characters of their texts that count: as much as a record holds
 
 
@@ -98,8 +100,10 @@ def search(
     narrow = bool(kinds or tags or client)
     among = _among(project, kinds, tags, client)
     terms = ranking.terms_of(query, TRIGRAM if connection.vendor == "sqlite" else 1)
+    unasked = _Meaning() if mode == "words" else _without_meaning(project)
+    vector = None if unasked else vectors.submit(embed, [query])  # while the database looks for the words
     words = {} if mode == "meaning" else _by_words(among, query, terms, None if narrow else project)
-    meaning = _Meaning() if mode == "words" else _by_meaning(project, among, query, narrow)
+    meaning = _by_meaning(project, among, vector, narrow) if vector else unasked or _Meaning()
     pool = list(dict.fromkeys([*list(words)[:POOL], *meaning.ranked]))
     memories = {memory.pk: memory for memory in among.filter(pk__in=pool).only(*SCORED)}
     similar = _similarities(memories, meaning, limit) if order == "recall" else meaning.ranked
@@ -176,15 +180,18 @@ def _with(among: MemoryQuerySet, term: str) -> QuerySet[Memory, int]:
 # --- meaning
 
 
-def _by_meaning(project: Project, among: MemoryQuerySet, query: str, narrow: bool) -> _Meaning:
+def _without_meaning(project: Project) -> _Meaning | None:
+    """Why a project cannot be searched by meaning, None if it can."""
     if project.local_store is None:
         return _Meaning(note="the project has no local store: found by words only")
     if project.local_direction == Direction.OFF:
         return _Meaning(note="the local store is switched off: found by words only")
+    return None
+
+
+def _by_meaning(project: Project, among: MemoryQuerySet, vector: Future[list[list[float]]], narrow: bool) -> _Meaning:
     try:
-        store = _store(project)
-        vector = embed([query])[0]
-        return _nearest(project, among, store, vector, 4 * POOL if narrow else POOL)
+        return _nearest(project, among, _store(project), vector.result()[0], 4 * POOL if narrow else POOL)
     except (StoreError, UnreadableSecret) as error:
         return _Meaning(note=f"the local store cannot be asked ({error}): found by words only")
 
