@@ -5,9 +5,9 @@ Callers hold the leases of the memories.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, Future
-from itertools import groupby, zip_longest
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from itertools import zip_longest
 from typing import Any
 from uuid import UUID
 
@@ -17,18 +17,19 @@ from django.utils import timezone
 from blocks.actions import Change, record
 from blocks.models import Origin, SyncState, Text, digest_of
 from blocks.state import State, state_hash
-from blocks.stores.base import Outcome, Store, StoreError, Write
+from blocks.stores.base import Outcome, Write
 from memoryhub.bulk import update_rows
 from memoryhub.models import Project
 from syncjobs import leases
 from syncjobs.agents import Agents, ask_about
 from syncjobs.conflicts import close_moot, open_conflict
+from syncjobs.marks import Marks, carry_out
 from syncjobs.match import Item
 from syncjobs.models import Conflict, Intent, Replica
 from syncjobs.observe import Observation
 from syncjobs.plan import NAMES, Plan, Seen, Step
 from syncjobs.planning import Planner, Work, describe, restrict, written_at
-from syncjobs.replicas import agree, forget, hold, note, save_replicas, see
+from syncjobs.replicas import agree, forget, hold, save_replicas, see
 from syncjobs.sides import OpenSide
 from syncjobs.stamps import count_up
 from syncjobs.tally import SHOWN_STEPS, Tally, close_intents, show_states
@@ -51,7 +52,7 @@ class Batch:
         self.agents = Agents()
         self.texts: set[str] = set()  # that this batch has stored already
         self.made: list[str] = []  # leases
-        self.coming: dict[str, Future[list[Outcome]]] = {}  # by side: marks that are being planted
+        self.marks = Marks(tally, self._while_held, self._alive)
 
     def run(self) -> None:
         self.begin()
@@ -70,14 +71,8 @@ class Batch:
             self.made = [leases.of_memory(work.memory.pk) for work in self.works if work.fresh]
             leases.acquire(self.made, self.holder)  # nobody else can have them: they are not there before this commits
         if pool and not any(work.writes for work in self.works):
-            self._mark_meanwhile(pool)
-
-    def _mark_meanwhile(self, pool: Executor) -> None:
-        for side in self.sides.values():
-            marks = {work.memory.uuid: work.marks[side.side] for work in self.works if side.side in work.marks}
-            if marks and side.store.threaded:
-                held = list(self._while_held([work for work in self.works if work.memory.uuid in marks], marks))
-                self.coming[side.side] = pool.submit(carry_out, side.store, held, held)
+            for side in self.sides.values():
+                self.marks.begin(side, self.works, pool)
 
     def finish(self) -> None:
         """The sides' part."""
@@ -85,7 +80,7 @@ class Batch:
             return
         try:
             for side in self.sides.values():
-                self._mark_side(side)
+                self.marks.plant(side, self.works)
                 self._write_side(side)
             with transaction.atomic():
                 self._settle([w for w in self.works if not w.overtaken and (w.writes or not w.settled)])
@@ -371,45 +366,13 @@ class Batch:
         )
         return intent
 
-    def _mark_side(self, side: OpenSide) -> None:
-        """Plant our marks. No journal is kept of that: what of it is done shows, and to do it again does no harm."""
-        by_uuid = {w.memory.uuid: w for w in self.works if side.side in w.marks and not w.overtaken}
-        if side.side in self.coming:
-            outcomes = self.coming[side.side].result()
-        else:
-            outcomes = self._send(by_uuid, side, {uuid: work.marks[side.side] for uuid, work in by_uuid.items()})
-        with transaction.atomic():
-            for status, rows in groupby(sorted(outcomes, key=_by_status), _by_status):
-                self._note_marks(side, status, [(by_uuid[row.write.uuid], row.error) for row in rows])
-            if outcomes:
-                count_up([side])
-
-    def _note_marks(self, side: OpenSide, status: str, told: Iterable[tuple[Work, str]]) -> None:
-        works = [(work, error) for work, error in told if not work.overtaken]
-        if status == "done":
-            note([work.replicas[side.side] for work, _ in works], marked=True)
-            return
-        for work, error in works:
-            work.settled = False
-            if status in ("changed", "gone"):
-                self.tally.again.add(work.memory.pk)
-                continue
-            self.tally.fail(work.memory, side.side, error)
-            known = {"status": "refused"} if status == "refused" else {}
-            note([work.replicas[side.side]], reason=error, **known)
-
-    def _send(self, by_uuid: Mapping[UUID, Work], side: OpenSide, writes: Mapping[UUID, Write]) -> list[Outcome]:
-        """What became of the writes of some memories."""
-        if not writes:
-            return []
-        held = self._while_held(by_uuid.values(), writes)
-        return carry_out(side.store, held, writes.values(), lambda: leases.renew_at_times(self.holder))
-
     def _write_side(self, side: OpenSide) -> None:
         by_uuid = {w.memory.uuid: w for w in self.works if side.side in w.writes and not w.overtaken}
         if not by_uuid:
             return
-        outcomes = self._send(by_uuid, side, {uuid: work.writes[side.side] for uuid, work in by_uuid.items()})
+        writes = {uuid: work.writes[side.side] for uuid, work in by_uuid.items()}
+        held = self._while_held(by_uuid.values(), writes)
+        outcomes = carry_out(side.store, held, writes.values(), self._alive)
         with transaction.atomic():
             ours = self._ours(by_uuid.values(), side)
             for outcome in outcomes:
@@ -418,6 +381,9 @@ class Batch:
             save_replicas([work.replicas[side.side] for work in ours])
             close_intents([work.intents[side.side] for work in ours])
             count_up([side])
+
+    def _alive(self) -> None:
+        leases.renew_at_times(self.holder)
 
     def _while_held(self, works: Iterable[Work], writes: Mapping[UUID, Write]) -> Iterator[Write]:
         """The writes, each as long as its memory's lease is ours; what another process has taken over is left to it."""
@@ -512,25 +478,6 @@ class Batch:
         if self.sides[side].writes:
             work.settled = work.settled and side not in work.writes
         return False
-
-
-def carry_out(
-    store: Store, writes: Iterable[Write], asked: Iterable[Write], alive: Callable[[], None] = lambda: None
-) -> list[Outcome]:
-    """What became of `writes`; unclear where the store failed. asked: all of them. alive: called after each."""
-    outcomes: list[Outcome] = []
-    try:
-        for outcome in store.write(writes):
-            outcomes.append(outcome)
-            alive()
-    except StoreError as error:
-        told = {outcome.write.uuid for outcome in outcomes}
-        outcomes += [Outcome(write, "unclear", error=str(error)) for write in asked if write.uuid not in told]
-    return outcomes
-
-
-def _by_status(outcome: Outcome) -> str:
-    return outcome.status
 
 
 def why_archived(result: Plan) -> str:
