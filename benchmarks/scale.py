@@ -49,7 +49,7 @@ def measured(size: int) -> dict[str, float]:
         slug = connect(letta, chroma, size)
         for step in STEPS:
             command = [sys.executable, "-m", "benchmarks._step", step, slug]
-            answer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            answer = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
             found |= {step: answer.pop("peak")} | answer
             print(f"  {size:,}: {answer}", file=sys.stderr)
     return found

@@ -149,11 +149,13 @@ def list_letta(letta: str) -> list[Any]:
     return list(client(letta).blocks.list(limit=500))
 
 
-def list_chroma(chroma: str) -> Any:
+def list_chroma(chroma: str) -> list[Any]:
+    """In one call where there are at most 30,000 rows: of more, Chroma cannot give the texts at once."""
     import chromadb
 
     collection = chromadb.HttpClient(host=chroma).get_collection(COLLECTION, embedding_function=None)
-    return collection.get(include=["documents", "metadatas"])
+    pages = range(0, collection.count(), 30_000)
+    return [collection.get(include=["documents", "metadatas"], limit=30_000, offset=start) for start in pages]
 
 
 def at_once(letta: str, chroma: str) -> None:
