@@ -29,7 +29,8 @@ def chunked(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 class Foreseen:
     """What a run would do. brake: why it would not do it without being asked, '' if it would.
 
-    removals: `side:uuid` of every memory that would be deleted on a side, or archived because it is gone there.
+    removals: `side:uuid` of every memory that would be deleted on a side, or archived because it is gone there. steps:
+    those that remove come first; there may be more than are kept.
     """
 
     counters: dict[str, int] = field(default_factory=zero_counters)
@@ -61,14 +62,17 @@ def foresee(
     open_rows = Conflict.objects.filter(memory__project=project, closed_at=None)
     open_conflicts = set(open_rows.values_list("memory_id", "connection__side"))
     unchanged = {item.row.id for item in observation.items if item.row and item.row.live}
+    steps: tuple[list[dict[str, Any]], list[dict[str, Any]]] = [], []
     for part in chunked(busy, 500):
         for work in planner.load(part):
-            if len(foreseen.steps) < SHOWN_STEPS:
-                foreseen.steps.extend(describe(work))
+            kept = steps[0 if removals_of(work) else 1]
+            if len(kept) < SHOWN_STEPS:
+                kept.extend(describe(work))
             if _count(work, foreseen, open_conflicts) and work.memory.pk:
                 unchanged.discard(work.memory.pk)
     foreseen.counters["unchanged"] = len(unchanged)
-    foreseen.brake = _why_brake(observation, [name for name in foreseen.removals if name not in set(approved)])
+    foreseen.steps = [*steps[0], *steps[1]][:SHOWN_STEPS]
+    foreseen.brake = _why_brake(observation, foreseen.removals, approved)
     return foreseen
 
 
@@ -86,13 +90,32 @@ def _count(work: Work, foreseen: Foreseen, open_conflicts: set[tuple[int, str]])
     names += ["conflicts" for side in work.plan.clashes if (work.memory.pk, side) not in open_conflicts]
     for name in names:
         foreseen.counters[name] += 1
-    sides = {step.side for step in work.plan.steps if step.op == "delete"}
-    foreseen.removals += [f"{side}:{work.memory.uuid}" for side in sides | ({work.plan.archived_by} - {""})]
+    foreseen.removals += removals_of(work)
     return bool(names)
 
 
-def _why_brake(observation: Observation, removals: list[str]) -> str:
+def removals_of(work: Work) -> list[str]:
+    sides = {step.side for step in work.plan.steps if step.op == "delete"}
+    return [f"{side}:{work.memory.uuid}" for side in sides | ({work.plan.archived_by} - {""})]
+
+
+def _why_brake(observation: Observation, removals: list[str], approved: Collection[str]) -> str:
     """Why a run that does these removals has to be asked for, '' if it has not."""
+    known = set(approved)
+    rest = [name for name in removals if name not in known]
+    reasons = _too_many(observation, rest)
+    if approved and rest and not reasons:  # few as they are, nobody has looked at them
+        more = len({name.partition(":")[2] for name in rest})
+        reasons = [f"{more} more than on the approved list would be deleted or archived"]
+    if not reasons:
+        return ""
+    return (
+        f"Stopped at the brake, nothing was changed: {'; '.join(reasons)}. Look at the list; if that is what you "
+        "want, approve it."
+    )
+
+
+def _too_many(observation: Observation, removals: list[str]) -> list[str]:
     reasons = []
     for side in observation.sides:
         name = NAMES[side.side]
@@ -102,9 +125,4 @@ def _why_brake(observation: Observation, removals: list[str]) -> str:
             reasons.append(f"{name} shows nothing, though {held} memories were there")
         elif count > max(BRAKE_LEAST, BRAKE_SHARE * held):
             reasons.append(f"{count} of the {held} memories in {name} would be deleted or archived")
-    if not reasons:
-        return ""
-    return (
-        f"Stopped at the brake, nothing was changed: {'; '.join(reasons)}. Look at the list; if that is what you "
-        "want, approve it."
-    )
+    return reasons

@@ -17,12 +17,12 @@ from memoryhub.access import get_project, may_write
 from memoryhub.http import Request, respond, wants_fragment
 from memoryhub.models import Project, Role
 from memoryhub.secrets import UnreadableSecret
-from syncjobs import overview
+from syncjobs import braked, overview
 from syncjobs.foresee import preview
 from syncjobs.models import RunStatus, SyncRun
 from syncjobs.tasks import enqueue_run, has_sides
 
-ON_PAGE = 20
+ON_PAGE, GOING_ON_PAGE = 20, 500
 
 
 @require_safe
@@ -112,8 +112,20 @@ def run(request: Request, slug: str, pk: int) -> HttpResponse:
         "run": found,
         "progress": overview.Progress(found),
         "may_edit": may_write(project),
+        **(_going(request, found) if found.status == RunStatus.BRAKED else {}),
     }
     return respond(request, "syncjobs/run.html", context, fragment="whole")
+
+
+def _going(request: Request, run: SyncRun) -> dict[str, Any]:
+    """What of the list of a braked run its steps do not show, a page of it."""
+    rest, asked = braked.not_shown(run), request.GET.get("from", "")
+    first = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 9 else 0
+    page = list(rest)[first : first + GOING_ON_PAGE]
+    more = first + GOING_ON_PAGE if len(rest) > first + GOING_ON_PAGE else None
+    going = braked.named({uuid: rest[uuid] for uuid in page})
+    last = first + len(going)
+    return {"going": going, "going_count": len(rest), "going_first": first, "going_last": last, "going_more": more}
 
 
 @require_POST

@@ -1,14 +1,19 @@
 """The brake, and approving exactly the list a run stopped at."""
 
 import json
+from contextlib import suppress
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
 
 from blocks.models import Memory
+from memoryhub.models import Role
 from syncjobs.models import RunStatus, SyncRun
+from tests.conftest import person
 from tests.syncjobs.world import World
 
 pytestmark = pytest.mark.django_db
@@ -65,6 +70,42 @@ def test_more_than_the_list_stops_again_with_a_new_list(world: World, braked: Sy
     assert set(again.removals) > set(braked.removals)
     assert world.run(approves=again).status == RunStatus.DONE
     assert len(archived()) == 16
+
+
+def test_even_one_more_than_the_list_stops_again(world: World, braked: SyncRun):
+    """What is on the list may go, and nothing else."""
+    vanish(world, {"memory 19"})
+    again = world.run(approves=braked)
+    assert (again.status, archived()) == (RunStatus.BRAKED, set())
+    assert "1 more than on the approved list" in again.errors[-1]["error"]
+    assert world.run(approves=again).status == RunStatus.DONE
+    assert len(archived()) == 9
+
+
+def test_the_whole_list_can_be_looked_at_however_long_it_is(
+    world: World, monkeypatch: pytest.MonkeyPatch, client: Client
+):
+    monkeypatch.setattr("syncjobs.foresee.SHOWN_STEPS", 6)
+    monkeypatch.setattr("syncjobs.run.SHOWN_STEPS", 6)
+    monkeypatch.setattr("syncjobs.views.sync.GOING_ON_PAGE", 4)
+    for number in range(20):
+        world.create(f"memory {number:02}")
+    world.synced()
+    for number in range(10):
+        world.edit(Memory.objects.get(text=f"memory {number:02}"), tags=["first in the plan"])
+    vanish(world, {f"memory {number}" for number in range(10, 20)})
+    run = world.run()
+    assert {step["op"] for step in run.steps} == {"archive", "delete"}
+    client.force_login(person("olga", world.project, Role.OWNER))
+    url, seen = reverse("run", args=["planner", run.pk]), ""
+    for query in ("", "?from=4"):
+        seen += client.get(url + query).text
+    assert all(f"memory {number}" in seen for number in range(10, 20))
+    assert "1 to 4 of 7 memories" in seen
+    out = StringIO()
+    with suppress(SystemExit):
+        call_command("sync_memory", "--project", "planner", "-v", "2", stdout=out)
+    assert all(f"memory {number}" in out.getvalue() for number in range(10, 20))
 
 
 def test_an_emptied_side_can_be_approved(world: World, braked: SyncRun):

@@ -12,6 +12,7 @@ from django.db import InterfaceError, OperationalError, ProgrammingError
 
 from memoryhub.models import Project
 from syncjobs import run as runs
+from syncjobs.braked import named, not_shown
 from syncjobs.conflicts import count_open
 from syncjobs.foresee import preview
 from syncjobs.models import COUNTERS, RunStatus, SyncRun, zero_counters
@@ -112,7 +113,8 @@ class Command(BaseCommand):
                     errors.append(
                         f"See the list with -v 2; --project {project.slug} --approve {run.pk} does exactly it."
                     )
-                return self._result(project, run.status, run.counters, errors, run.seconds or 0.0, run.steps)
+                result = self._result(project, run.status, run.counters, errors, run.seconds or 0.0, run.steps)
+                return result | ({"_run": run} if run.status == RunStatus.BRAKED else {})
 
     @staticmethod
     def _result(
@@ -141,6 +143,8 @@ class Command(BaseCommand):
         if verbosity > 1:
             for step in result["_steps"]:
                 self.stdout.write(f"  {step['op']:8} {step['side']:6} {step['title'][:80]}  ({step['why']})")
+            for going in named(not_shown(result["_run"])) if "_run" in result else ():
+                self.stdout.write(f"  {'remove':8} {going.title[:80]}  ({going.sides})")
         for error in result["errors"]:
             self.stderr.write(f"{result['project']}: {error}")  # cron sends only this
 
