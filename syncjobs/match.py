@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-from blocks.state import slugify_label
+from blocks.state import State, slugify_label
 from blocks.stores.base import Snapshot
+
+TELLING = 40  # characters: a text of so many that is there once on each side is no coincidence
+# The states of those of some memories whose text is, but for spaces, one of some: by id.
+States = Callable[[list[int], set[str]], Mapping[int, State]]
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,14 @@ class Matched:
 
 
 class Matcher:
-    """Puts the snapshots of all sides to the memories of a project, side by side."""
+    """Puts the snapshots of all sides to the memories of a project, side by side.
 
-    def __init__(self, rows: Iterable[Row], links: dict[str, list[Link]]) -> None:
+    states: asked only for memories that were seen nowhere, where a side shows something that nobody knows.
+    """
+
+    def __init__(
+        self, rows: Iterable[Row], links: dict[str, list[Link]], states: States = lambda ids, texts: {}
+    ) -> None:
         self.items = {row.uuid: Item(row.uuid, row) for row in rows}
         by_id = {item.row.id: item for item in self.items.values() if item.row}
         self.linked: dict[str, dict[str, Item]] = {}
@@ -70,6 +80,7 @@ class Matcher:
                     by_id[link.memory_id].links[side] = link
                     self.linked[side][link.external_id] = by_id[link.memory_id]
         self.twins: list[tuple[str, Snapshot]] = []
+        self.states = states
 
     def put(self, side: str, snapshots: Iterable[Snapshot], gone: set[str], foreign_uuids: set[UUID]) -> None:
         """Take in what a side showed. gone: linked ids proven not to exist. foreign_uuids: marks of other projects."""
@@ -82,15 +93,27 @@ class Matcher:
                 linked[snapshot.id].seen[side] = snapshot
             else:
                 unlinked.append(snapshot)
-        same = Likeness(item for item in self.items.values() if side not in item.seen and side not in item.links)
+        same = self._same(side, unlinked)
         for snapshot in unlinked:
-            self._place(side, snapshot, same, foreign_uuids)
+            self._place(side, snapshot, same.get(snapshot.id), foreign_uuids)
 
-    def _place(self, side: str, snapshot: Snapshot, same: Likeness, foreign_uuids: set[UUID]) -> None:
+    def _same(self, side: str, unlinked: list[Snapshot]) -> dict[str, Item]:
+        """By id of a snapshot that nothing but its content names: the memory that has the same."""
+        said = {snapshot.uuid or document_uuid(snapshot) for snapshot in unlinked}
+        strangers = [s for s in unlinked if s.uuid is None and document_uuid(s) not in self.items]
+        if not strangers:
+            return {}
+        free = [item for item in self.items.values() if item.uuid not in said and _may_be_on(item, side)]
+        known = [(item, snapshot.state) for item in free for snapshot in item.seen.values()]
+        unseen = {item.row.id: item for item in free if item.row and not item.seen}
+        if unseen:
+            states = self.states(list(unseen), {bare(snapshot.state.get("text", "")) for snapshot in strangers})
+            known += [(unseen[id], state) for id, state in states.items()]
+        return pairs(known, strangers)
+
+    def _place(self, side: str, snapshot: Snapshot, same: Item | None, foreign_uuids: set[UUID]) -> None:
         uuid = snapshot.uuid or document_uuid(snapshot)
-        item = self.items.get(uuid) if uuid else None
-        if item is None and snapshot.uuid is None:
-            item = same.pop(snapshot)
+        item = (self.items.get(uuid) if uuid else None) or same
         if item is None:
             fresh = uuid if uuid and uuid not in foreign_uuids else uuid4()
             item = self.items[fresh] = Item(fresh)
@@ -119,30 +142,53 @@ def document_uuid(snapshot: Snapshot) -> UUID | None:
         return None
 
 
-class Likeness:
-    """Memories without an item on a side, found by having the very same text under the same name."""
-
-    def __init__(self, items: Iterable[Item]) -> None:
-        self.by_text: dict[str, list[tuple[Item, Snapshot]]] = {}
-        for item in items:
-            for snapshot in item.seen.values():
-                if snapshot.state.get("text"):
-                    self.by_text.setdefault(snapshot.state["text"], []).append((item, snapshot))
-
-    def pop(self, wanted: Snapshot) -> Item | None:
-        """The one memory that equals the snapshot, once; None where there is none or more than one."""
-        found = [pair for pair in self.by_text.get(wanted.state.get("text", ""), []) if alike(pair[1], wanted)]
-        if len(found) != 1:
-            return None
-        self.by_text[wanted.state["text"]].remove(found[0])
-        return found[0][0]
+def _may_be_on(item: Item, side: str) -> bool:
+    """Whether a memory can have an item on a side, and has none. What is archived, or kept local, has none to come."""
+    if side in item.seen or side in item.links:
+        return False
+    return item.row is None or (item.row.live and (item.row.shared or side != "letta"))
 
 
-def alike(a: Snapshot, b: Snapshot) -> bool:
-    """Whether two items with one text go by one name: a title, a label, or a label made from the title."""
-    return bool(names_of(a) & names_of(b))
+def pairs(known: Iterable[tuple[Item, State]], strangers: Iterable[Snapshot]) -> dict[str, Item]:
+    """Which memories the strangers are, by their ids: those with the same text, spaces aside, each for one of them.
+
+    First those that are equal in all that both say, then those that go by one name, then texts that are long enough
+    to tell and there once. Among equals it does not matter which is which.
+    """
+    by_text: dict[str, list[tuple[Item, State]]] = {}
+    for item, state in known:
+        by_text.setdefault(bare(state.get("text", "")), []).append((item, state))
+    texts = {snapshot.id: bare(snapshot.state.get("text", "")) for snapshot in strangers}
+    times = Counter(texts.values())
+    lone = {text for text, there in by_text.items() if len(text) >= TELLING and len({i.uuid for i, _ in there}) == 1}
+    found: dict[str, Item] = {}
+    taken: set[UUID] = set()
+    for fits in (equal, alike, lambda known, snapshot: texts[snapshot.id] in lone and times[texts[snapshot.id]] == 1):
+        for snapshot in strangers:
+            there = by_text.get(texts[snapshot.id], ()) if texts[snapshot.id] and snapshot.id not in found else ()
+            same = next((item for item, state in there if item.uuid not in taken and fits(state, snapshot)), None)
+            if same:
+                found[snapshot.id] = same
+                taken.add(same.uuid)
+    return found
 
 
-def names_of(snapshot: Snapshot) -> set[str]:
-    title, label = snapshot.state.get("title", ""), snapshot.state.get("label", "")
+def bare(text: str) -> str:
+    """A text without what tools change in passing: kinds of line ends, spaces at the ends of lines and of the whole."""
+    return " ".join(text.split())
+
+
+def equal(known: State, snapshot: Snapshot) -> bool:
+    """Whether a memory and an item are the same in all that both say, and go by one name."""
+    said = snapshot.state
+    return alike(known, snapshot) and all(known[name] == value for name, value in said.items() if name in known)
+
+
+def alike(known: State, snapshot: Snapshot) -> bool:
+    """Whether they go by one name: a title, a label, or a label made from the title."""
+    return bool(names_of(known) & names_of(snapshot.state))
+
+
+def names_of(state: State) -> set[str]:
+    title, label = state.get("title", ""), state.get("label", "")
     return {slugify_label(name.replace("_", "-")) for name in (title, label) if name}

@@ -13,10 +13,10 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from blocks.models import Memory
-from blocks.state import MAX_TEXT
+from blocks.state import FIELDS, MAX_TEXT, State
 from blocks.stores.base import Look, Snapshot, StoreError
 from memoryhub.models import Project
-from syncjobs.match import Item, Link, Matcher, Row, document_uuid
+from syncjobs.match import Item, Link, Matcher, Row, bare, document_uuid
 from syncjobs.models import Replica
 from syncjobs.plan import Seen
 from syncjobs.replicas import of_items
@@ -143,7 +143,7 @@ def observe(
         looks = _in_full(sides, looks, alive)
     else:
         looks = _each(sides, lambda side: side.store.look(), alive)
-    matcher = Matcher(rows, links)
+    matcher = Matcher(rows, links, states_of)
     found = Observation(sides, [])
     for side in sides:
         look = looks.get(side.side)
@@ -155,6 +155,15 @@ def observe(
         if side.partial and not side.error:
             found.absent[side.side] = _absent_by_mark(side, matcher.items.values())
     found.items, found.twins = list(matcher.items.values()), matcher.twins
+    return found
+
+
+def states_of(ids: list[int], texts: set[str]) -> dict[int, State]:
+    """The states of those of some memories whose text is one of some (see `match.bare`)."""
+    found: dict[int, State] = {}
+    for start in range(0, len(ids), 500):
+        rows = Memory.objects.filter(pk__in=ids[start : start + 500]).values("pk", *FIELDS)
+        found |= {row.pop("pk"): row for row in rows.iterator() if bare(row["text"]) in texts}
     return found
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
 
-from syncjobs.merge import CLASH, merge_field, merge_tags
+from syncjobs.merge import CLASH, first_contact, merge_field, merge_tags
 
 State = Mapping[str, Any]
 Op = Literal["create", "update", "mark", "delete"]
@@ -176,7 +176,9 @@ def _merged(hub: Hub, view: View, name: str, ours: Any) -> Any:
         return merge_field(name, view.base.get(name, ours), ours, theirs)
     if name in hub.unsaid and ours == hub.state[name]:
         return theirs
-    # At first contact nothing is known of what was before: only tags can be joined without a guess.
+    if not view.marked:
+        return first_contact(name, ours, theirs)
+    # It was in step once, and nothing is known of that any more: only tags can be joined without a guess.
     return merge_tags((), ours, theirs) if name == "tags" else CLASH
 
 
@@ -197,8 +199,13 @@ def _keep_parts(hub: Hub, views: Sequence[View], result: Plan) -> None:
         text, base = view.state.get("text"), view.base or {}
         known = (result.state["text"], hub.state["text"], base.get("text"), None)
         how = result.taken.get(view.side)
-        if how == "merge" or (how and text not in known):
+        if how == "merge" or (how and text not in known) or (how == "link" and _replaces(view, result.state)):
             result.parts[view.side] = view.state
+
+
+def _replaces(view: View, state: State) -> bool:
+    """Whether a link gives the side another text, or another time."""
+    return any(name in view.state and view.state[name] != state[name] for name in ("text", "created_at"))
 
 
 def _fold_deletions(hub: Hub, views: Sequence[View], result: Plan) -> None:

@@ -13,14 +13,14 @@ from django.utils.dateparse import parse_datetime
 
 from blocks.actions import free_label
 from blocks.models import Memory
-from blocks.state import FIELDS, State, complete
+from blocks.state import DEFAULTS, FIELDS, State, complete, slugify_label
 from blocks.stores.base import Write
 from memoryhub.models import Project
 from syncjobs.agents import Agents, Copy
 from syncjobs.match import Item
 from syncjobs.models import Conflict, Intent, Replica
 from syncjobs.observe import Observation
-from syncjobs.plan import NAMES, Hub, Plan, View, plan
+from syncjobs.plan import NAMES, Hub, Plan, Seen, View, plan
 from syncjobs.replicas import is_marked, of_items
 from syncjobs.sides import OpenSide
 
@@ -99,10 +99,11 @@ class Planner:
             self.again.add(memory.pk)  # what was seen may be older than what is known now
             return None
         memory.project = self.project
-        hub = Hub(memory.state, memory.live, memory.shared)
         seen = {side: self.agents.copies.get((side, snapshot.id)) for side, snapshot in item.seen.items()}
         copies = {side: copy for side, copy in seen.items() if copy}
         views = [from_copy(view, copies.get(view.side)) for view in self._views(item, memory, replicas)]
+        new_there = any(view.base is None and view.seen is Seen.THERE and not view.marked for view in views)
+        hub = Hub(memory.state, memory.live, memory.shared, unsaid_of(memory) if new_there else frozenset())
         return Work(item, memory, replicas, plan(hub, views), copies=copies)
 
     def _fresh(self, item: Item) -> Work | None:
@@ -140,6 +141,13 @@ def birth(said: State, item: Item, taken: set[str]) -> State:
         "created_at": timezone.now().isoformat(timespec="seconds"),
     }
     return complete({**unsaid, **said})
+
+
+def unsaid_of(memory: Memory) -> frozenset[str]:
+    """Fields in which a memory has what the hub gave it by itself: an item of others that is linked to it says more."""
+    made = slugify_label(memory.title)
+    own = {"label"} if memory.label in (made, f"{made}-{memory.uuid.hex[:8]}") else set()
+    return frozenset(own | {name for name in ("kind", "limit", "read_only") if getattr(memory, name) == DEFAULTS[name]})
 
 
 def written_at(created_at: str) -> datetime:

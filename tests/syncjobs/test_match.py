@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
+
 from blocks.stores.base import Snapshot
 from syncjobs.match import Item, Link, Matcher, Row
 
@@ -99,15 +101,64 @@ def test_equal_items_of_two_sides_are_one_memory() -> None:
     assert set(item.seen) == {"letta", "local"}
 
 
-def test_equal_items_pair_once_and_never_on_a_guess() -> None:
+@pytest.mark.parametrize(("blocks", "records", "sides"), [(1, 2, [1, 2]), (2, 1, [1, 2]), (2, 2, [2, 2])])
+def test_of_several_equal_items_each_pairs_once(blocks: int, records: int, sides: list[int]) -> None:
     matcher = Matcher([], {})
+    matcher.put("letta", [snap(f"b{n}", title="T") for n in range(blocks)], set(), set())
+    matcher.put("local", [snap(f"d{n}", title="T") for n in range(records)], set(), set())
+    assert sorted(len(item.seen) for item in fresh(matcher)) == sides
+
+
+def test_of_several_with_one_text_and_name_the_equal_ones_pair() -> None:
+    matcher = Matcher([], {})
+    matcher.put("letta", [snap(f"b{n}", title="T", source=f"s{n}") for n in range(3)], set(), set())
+    matcher.put("local", [snap(f"d{n}", title="T", source=f"s{n}") for n in (2, 0, 1)], set(), set())
+    assert sorted(tuple(s.id for s in item.seen.values()) for item in fresh(matcher)) == [
+        (f"b{n}", f"d{n}") for n in range(3)
+    ]
+
+
+LONG = "Several filters need an $and: one condition alone stands by itself."
+
+
+@pytest.mark.parametrize("text", [f"{LONG}\n", LONG.replace(" ", "\r\n"), f"  {LONG}"])
+def test_space_makes_no_other_memory(text: str) -> None:
+    matcher = Matcher([], {})
+    matcher.put("letta", [snap("b1", label="filters", text=text)], set(), set())
+    matcher.put("local", [snap("d1", title="Filters", text=LONG)], set(), set())
+    assert [set(item.seen) for item in fresh(matcher)] == [{"letta", "local"}]
+
+
+def test_a_long_text_that_is_there_once_is_known_under_another_name() -> None:
+    def found(text: str, *records: str) -> list[int]:
+        matcher = Matcher([], {})
+        matcher.put("letta", [snap("b1", label="one name", text=text)], set(), set())
+        matcher.put("local", [snap(id, title=f"other {id}", text=text) for id in records], set(), set())
+        return sorted(len(item.seen) for item in fresh(matcher))
+
+    assert found(LONG, "d1") == [2]
+    assert found(LONG, "d1", "d2") == [1, 1, 1]
+    assert found("ok", "d1") == [1, 1]
+
+
+def test_a_memory_that_is_on_no_side_yet_is_known_by_its_text() -> None:
+    def states(ids: list[int], texts: set[str]) -> dict[int, dict[str, Any]]:
+        assert (ids, texts) == ([1], {"text"})
+        return {1: {"text": "text", "title": "T"}}
+
+    matcher = Matcher([row()], {}, states)
     matcher.put("letta", [snap("b1", title="T")], set(), set())
-    matcher.put("local", [snap("d1", title="T"), snap("d2", title="T")], set(), set())
-    assert sorted(len(item.seen) for item in fresh(matcher)) == [1, 2]
-    matcher = Matcher([], {})
-    matcher.put("letta", [snap("b1", title="T"), snap("b2", title="T")], set(), set())
+    assert (seen(matcher, ONE), fresh(matcher)) == ("b1", [])
+
+
+@pytest.mark.parametrize("known", [Row(1, ONE, "h", True, False), Row(1, ONE, "h", False, True)])
+def test_what_is_kept_local_or_archived_takes_no_block_of_others(known: Row) -> None:
+    """It would be deleted there."""
+    matcher = Matcher([known], {"local": [link("d1")]}, lambda ids, texts: {1: {"text": "text", "title": "T"}})
     matcher.put("local", [snap("d1", title="T")], set(), set())
-    assert [len(item.seen) for item in fresh(matcher)] == [1, 1, 1]
+    matcher.put("letta", [snap("b1", title="T")], set(), set())
+    assert seen(matcher, ONE) is None
+    assert len(fresh(matcher)) == 1
 
 
 def test_an_empty_text_equals_nothing() -> None:

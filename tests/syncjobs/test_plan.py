@@ -102,6 +102,29 @@ def test_first_contact_with_another_text_is_a_conflict() -> None:
     assert (result.clashes, ops(result)) == ({"letta": ["text"]}, {})
 
 
+STRANGER = replace(LETTA, base=None, marked=False, fields=FIELDS | {"created_at"})
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("a\nb", "a\nb\n"), ("a\nb", "a\r\nb"), (" a\nb ", "a\nb")])
+def test_first_contact_of_texts_that_differ_in_space_keeps_the_longer_one_and_both(ours: str, theirs: str) -> None:
+    result = plan(hub(ours), [shows(STRANGER, theirs)])
+    assert (result.state["text"], result.clashes) == (max(ours, theirs, key=len), {})
+    assert "letta" in result.parts or result.state["text"] == theirs
+    assert ops(result) == ({"letta": "update"} if result.state["text"] != theirs else {"letta": "mark"})
+
+
+def test_first_contact_of_texts_that_differ_in_more_is_a_conflict() -> None:
+    assert plan(hub("a\n  b"), [shows(STRANGER, "a\nb")]).clashes == {"letta": ["text"]}
+
+
+def test_first_contact_joins_what_only_one_says_and_keeps_the_earlier_time() -> None:
+    ours = hub(title="", created_at="2025-03-01")
+    result = plan(ours, [shows(STRANGER, title="Said", created_at="2025-02-01")])
+    assert (result.state["title"], result.state["created_at"], result.clashes) == ("Said", "2025-02-01", {})
+    result = plan(ours, [shows(STRANGER, title="Said", created_at="2025-04-01")])
+    assert (result.state["created_at"], set(result.parts)) == ("2025-03-01", {"letta"})
+
+
 def test_first_contact_takes_what_nobody_has_said_yet() -> None:
     ours = Hub(said("same"), unsaid=frozenset({"title"}))
     result = plan(ours, [replace(shows(LOCAL, "same", title="Said", tags=["x"]), base=None)])

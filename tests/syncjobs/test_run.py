@@ -599,6 +599,52 @@ def test_different_states_at_first_contact_are_a_conflict(synced: World) -> None
     assert (synced.letta.texts(), synced.local.texts()) == (["other"], ["one"])
 
 
+def test_a_server_that_holds_the_same_already_is_linked_and_not_doubled(world: World) -> None:
+    """The local store was synced before; then a Letta server is connected, on which somebody made the same blocks."""
+    texts = [f"Lesson {n}: what was found out in the long night of the release." for n in range(4)]
+    for number, text in enumerate(texts):
+        world.local.put(text, title=f"Lesson {number}", slug="planner")
+        world.letta.put(
+            f"{text}\n" if number == 2 else text, label=f"lesson_{number}" if number else "first", slug="planner"
+        )
+    letta, world.project.letta_server = world.project.letta_server, None
+    world.project.save()
+    assert did(world.run()) == {"pulled": 4}
+    world.project.letta_server = letta
+    world.project.save()
+    assert did(world.run()) == {"linked": 4, "pushed": 4}
+    world.everywhere(*texts[:2], f"{texts[2]}\n", texts[3])
+    assert [m.label for m in Memory.objects.order_by("pk")] == ["first", "lesson_1", "lesson_2", "lesson_3"]
+    assert texts[2] in history(Memory.objects.get(label="lesson_2"))
+    assert quiet(world.run())
+
+
+def test_a_store_that_holds_what_the_hub_has_is_linked_and_not_doubled(world: World) -> None:
+    world.create("one", title="One")
+    world.create("two", title="Two")
+    world.local.put("one", title="One", slug="planner")
+    assert did(world.run()) == {"linked": 1, "created": 3}
+    world.everywhere("one", "two")
+    assert quiet(world.run())
+
+
+def test_equal_items_of_both_sides_but_for_space_keep_both_texts(world: World) -> None:
+    world.letta.put("one", label="one", slug="planner")
+    world.local.put("one\n", title="One", slug="planner")
+    assert did(world.run()) == {"pulled": 1, "linked": 1, "pushed": 1}
+    world.everywhere("one\n")
+    assert history(world.memory()) == ["one", "one\n"]
+    assert quiet(world.run())
+
+
+def test_a_block_that_equals_a_memory_kept_local_is_not_deleted(world: World) -> None:
+    world.create("one", title="One", shared=False)
+    world.synced()
+    world.letta.put("one", title="One", slug="planner")
+    assert did(world.run()) == {"pulled": 1, "created": 1}
+    assert world.letta.texts() == ["one"]
+
+
 def test_a_copied_block_becomes_a_memory_of_its_own(synced: World) -> None:
     twin = synced.letta.copy(synced.letta.only().id)
     twin.state["text"] = "copied and changed"
