@@ -13,15 +13,24 @@ from django_tasks import task
 
 from blocks.models import Memory, SyncState
 from blocks.signals import memories_changed
+from blocks.standing import places_of
 from memoryhub.models import Direction, Project
 from syncjobs import run as runs
-from syncjobs.models import RunStatus, SyncRun
+from syncjobs.models import Connection, RunStatus, SyncRun
 
 
 @task(queue_name="push")
 def push(memory_ids: list[int]) -> None:
-    """Bring edited memories to every side; what is being written by somebody else comes back to the queue."""
-    busy = runs.push(memory_ids)
+    """Bring edited memories to every side; what is being written by somebody else comes back to the queue.
+
+    Where a side was never looked at as a whole, it may hold the same already, which only a run sees.
+    """
+    wanted = Memory.objects.filter(pk__in=memory_ids)
+    projects = Project.objects.filter(pk__in=wanted.values("project")).select_related("letta_server", "local_store")
+    first = [project for project in projects if is_first_contact(project)]
+    for project in first:
+        enqueue_run(project, trigger="edit")
+    busy = runs.push(wanted.exclude(project__in=first).values_list("pk", flat=True))
     if busy:
         push.using(run_after=timezone.now() + timedelta(seconds=1)).enqueue(busy)
 
@@ -64,6 +73,25 @@ def has_sides(project: Project) -> bool:
     letta = project.letta_server_id and project.letta_direction != Direction.OFF
     local = project.local_store_id and project.local_direction != Direction.OFF
     return bool(letta or local)
+
+
+def is_first_contact(project: Project) -> bool:
+    """Whether there is a side to write to of which is not known what it holds, because no run has ended there yet."""
+    return any(
+        place.kind == "server"
+        and direction != Direction.FROM_SIDE
+        and (place.connection is None or _is_unknown(place.connection))
+        for place, direction in zip(
+            places_of(project).values(), (project.letta_direction, project.local_direction), strict=True
+        )
+    )
+
+
+def _is_unknown(connection: Connection) -> bool:
+    if not connection.replicas.exclude(external_id="").exists():
+        return connection.items != 0
+    first = not connection.stamped  # its first run is under way, or what it made was not counted
+    return first and connection.project.runs.filter(status=RunStatus.RUNNING).exists()
 
 
 @receiver(memories_changed)

@@ -49,19 +49,20 @@ def test_workers_of_two_machines_one_of_them_killed(troupe: Troupe) -> None:
         )
 
     uuids = troupe.create(10)
-    workers = [work(queue) for queue in ("push", "push", "sync", "sync")]
+    workers = [(queue, work(queue)) for queue in ("push", "sync", "push", "sync")]
     watch = troupe.start("watch", "--interval", "0.2")
     for _ in range(4 * ROUNDS):
         troupe.edit(*uuids[:5])
         runs = troupe.start("sync_memory")
         troupe.create(3)
         time.sleep(0.3)
-        troupe.kill(workers.pop(0))
-        workers.append(work("push"))
+        queue, pid = workers.pop(0)
+        troupe.kill(pid)
+        workers.append((queue, work(queue)))  # as whoever looks after them starts another one
         troupe.edit(*uuids[2:8])
         troupe.end(runs)
     until(lambda: troupe.order(do="waiting") == [0, 0, 0])
-    for pid in [*workers, watch]:
+    for pid in [*(pid for _, pid in workers), watch]:
         troupe.kill(pid)
     troupe.at_peace()
 

@@ -100,6 +100,7 @@ def test_a_queued_run_that_no_task_knows_is_queued_again(world):
 
 
 def test_an_edit_whose_push_died_is_pushed_again(world):
+    world.synced()
     memory = world.create("a text")
     DBTaskResult.objects.all().delete()
     Memory.objects.update(waiting_since=ago(20))
@@ -109,6 +110,39 @@ def test_an_edit_whose_push_died_is_pushed_again(world):
     memory.refresh_from_db()
     assert (memory.sync_state, memory.waiting_since) == ("synced", None)
     assert [thing.state["text"] for thing in world.letta.things.values() if thing.uuid] == ["a text"]
+
+
+def test_the_first_push_to_a_server_is_a_run_that_sees_what_is_there(world):
+    world.letta.put("the same", label="same", slug="planner")
+    world.create("the same", title="Same")
+    carry_out("push")
+    assert len(world.letta.things) == 1
+    assert (queued("sync"), SyncRun.objects.get().trigger) == (1, "edit")
+    carry_out()
+    world.everywhere("the same")
+    world.create("another")
+    carry_out("push")
+    world.everywhere("another", "the same")
+    assert SyncRun.objects.count() == 1
+
+
+def test_while_the_first_run_is_under_way_an_edit_waits_for_the_next(world):
+    world.create("one")
+    world.synced()
+    world.project.connections.update(stamped=0)
+    SyncRun.objects.create(project=world.project, trigger="button", status=RunStatus.RUNNING)
+    world.create("two")
+    carry_out("push")
+    assert world.letta.texts() == ["one"]
+    assert SyncRun.objects.get(status=RunStatus.QUEUED).trigger == "edit"
+
+
+def test_a_side_that_was_seen_to_be_empty_needs_no_run(world):
+    world.synced()
+    world.create("one")
+    carry_out("push")
+    world.everywhere("one")
+    assert SyncRun.objects.count() == 1
 
 
 def test_only_one_watch_acts(world):
@@ -201,6 +235,7 @@ def test_the_pause_doubles_while_runs_stop_at_the_brake_or_break(continuous):
 
 
 def test_a_busy_push_comes_back_to_the_queue(world):
+    world.synced()
     memory = world.create("a text")
     leases.acquire([leases.of_memory(memory.pk)], leases.new_holder())
     DBTaskResult.objects.all().delete()
