@@ -7,9 +7,11 @@ from functools import cached_property
 from typing import Any
 
 from blocks import diff
+from blocks.merge import Changed, regions
+from blocks.standing import places_of
 from blocks.state import State
-from syncjobs.conflicts import other_conflicts
-from syncjobs.models import Conflict, Replica
+from syncjobs.conflicts import other_conflicts, shown
+from syncjobs.models import Conflict, Connection, Replica
 from syncjobs.propose import propose
 
 
@@ -55,8 +57,20 @@ class Comparison:
 
     @cached_property
     def hub(self) -> State:
-        """What stands in the hub. Where the conflict is closed, that may be what was decided."""
-        return self.memory.state
+        """What stands in the hub; where the conflict is closed, what stood there before it was."""
+        closed_at, revisions = self.conflict.closed_at, self.memory.revisions.select_related("text")
+        if closed_at is None:
+            return self.memory.state
+        decision = revisions.filter(created_at__gte=closed_at).exclude(parents=[]).last()
+        if decision and self.conflict.resolution != "moot":
+            then = revisions.filter(number__lte=decision.parents[0]).first()
+        else:
+            then = revisions.filter(created_at__lte=closed_at).first()
+        return then.state if then else self.memory.state
+
+    @property
+    def shown(self) -> str:
+        return shown(self.conflict)
 
     @cached_property
     def versions(self) -> list[Version]:
@@ -69,15 +83,35 @@ class Comparison:
             *self._third(before or ours, {ours, theirs, before}),
         ]
 
+    @cached_property
+    def elsewhere(self) -> list[str]:
+        """Where the other side's text is none of its own, in words: 'local still has the text both had before'."""
+        if self.conflict.closed_at:
+            return []
+        whose = {
+            (self.base or {}).get("text"): "still has the text both had before",
+            self.side.get("text"): f"has the same text as {self.name}",
+            self.hub["text"]: "has the same text as the hub",
+        }
+        return [f"{place.get_side_display()} {whose[text]}" for place, text in self._others() if text in whose]
+
+    def _others(self) -> list[tuple[Connection, str]]:
+        """The text that the project's other side shows."""
+        return [(place, state["text"]) for place, state in self._shown_elsewhere if "text" in state]
+
+    @cached_property
+    def _shown_elsewhere(self) -> list[tuple[Connection, State]]:
+        here = [place.connection for place in places_of(self.memory.project).values() if place.kind == "server"]
+        replicas = Replica.objects.filter(memory=self.memory, connection__in=[place for place in here if place])
+        current = replicas.exclude(connection=self.conflict.connection).exclude(external_id="")
+        return [(r.connection, r.seen or {}) for r in current.select_related("connection", "seen_text")]
+
     @property
     def _of(self) -> str:
         return str(self.conflict.connection.side)
 
     def _third(self, before: str, known: set[str | None]) -> list[Version]:
         """What the other side shows, where that is a text of its own."""
-        replicas = Replica.objects.filter(memory=self.memory).exclude(connection=self.conflict.connection)
-        current = replicas.exclude(external_id="").select_related("connection", "seen_text")
-        shown = [(replica.connection, replica.seen or {}) for replica in current]
         return [
             Version(
                 connection.get_side_display().capitalize(),
@@ -86,7 +120,7 @@ class Comparison:
                 how="third" if connection.pk in self._also_in_conflict else "",
                 of=connection.side,
             )
-            for connection, state in shown
+            for connection, state in self._shown_elsewhere
             if "text" in state and state["text"] not in known
         ]
 
@@ -108,6 +142,15 @@ class Comparison:
     def proposal(self) -> tuple[str, int]:
         base = self.base_text if self.known_base else None
         return propose(base, str(self.hub["text"]), str(self.side.get("text", "")))
+
+    @cached_property
+    def only_additions(self) -> bool:
+        """Whether all that clashes are lines that both added at one place, so that both can stay."""
+        if not self.known_base:
+            return False
+        found = regions(self.base_text, str(self.hub["text"]), str(self.side.get("text", "")))
+        clashes = [region for region in found if isinstance(region, Changed) and region.merged is None]
+        return bool(clashes) and not any(region.base for region in clashes)
 
     @property
     def fields(self) -> list[dict[str, Any]]:

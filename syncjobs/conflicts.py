@@ -44,13 +44,19 @@ RESOLUTIONS = ("hub", "side", "base", "all", "edited")
 
 @transaction.atomic
 def resolve(
-    conflict: Conflict, how: str, *, user: User | None, text: str = "", seen_number: int | None = None
+    conflict: Conflict,
+    how: str,
+    *,
+    user: User | None,
+    text: str = "",
+    fields: Mapping[str, Any] | None = None,
+    seen_number: int | None = None,
 ) -> Memory:
     """End a conflict by a person's decision; every text stays in the history, in a memory or in the conflict itself.
 
-    how: keep the text of the 'hub', of the 'side', of the 'base', an 'edited' one (`text`), or 'all': the hub's here,
-    and the side's as a memory of its own. seen_number: the memory's revision the person saw; raises
-    `blocks.actions.EditedMeanwhile` if there is a newer one. Whatever is kept goes to both sides.
+    how: keep the text of the 'hub', of the 'side', of the 'base', an 'edited' one (`text`, and `fields` of the others
+    that differ), or 'all': the hub's here, and the side's as a memory of its own. Whatever is kept goes to both sides.
+    seen_number: the memory's revision the person saw; raises `blocks.actions.EditedMeanwhile` if there is a newer one.
     """
     memory = Memory.objects.select_for_update().get(pk=conflict.memory_id)
     conflict = Conflict.objects.select_for_update().get(pk=conflict.pk)
@@ -58,7 +64,8 @@ def resolve(
         raise ValueError("already closed" if conflict.closed_at else f"unknown resolution {how}")
     if seen_number is not None and memory.number != seen_number:
         raise actions.EditedMeanwhile(memory)
-    ours, state = memory.number, {**memory.state, **({"text": text} if how == "edited" else _kept(conflict, how))}
+    edited = {**({"text": text} if text or "text" in conflict.fields else {}), **(fields or {})}
+    ours, state = memory.number, {**memory.state, **(edited if how == "edited" else _kept(conflict, how))}
     if how == "all":
         _as_its_own(conflict, user)
     theirs = _into_history(conflict, memory)
@@ -69,14 +76,32 @@ def resolve(
     return actions.decide(memory, state, user=user, note=note, parents=[ours, theirs])
 
 
+def shown(conflict: Conflict) -> str:
+    """What a memory's sides say in its open conflicts, as one short word: another one, another text."""
+    rows = Conflict.objects.filter(memory=conflict.memory_id, closed_at=None).order_by("pk")
+    return "-".join(f"{pk}.{hash[:16]}" for pk, hash in rows.values_list("pk", "side_hash"))
+
+
 @transaction.atomic
 def decide(
-    conflict: Conflict, how: str, *, user: User | None, text: str = "", seen_number: int | None = None
+    conflict: Conflict,
+    how: str,
+    *,
+    user: User | None,
+    text: str = "",
+    fields: Mapping[str, Any] | None = None,
+    seen_number: int | None = None,
+    seen_sides: str = "",
 ) -> Memory:
     """`resolve`, and what follows for a memory's conflict with the other side, where there is one too.
 
     how: also 'third', to keep the other side's text and end both. 'all' makes each side's a memory of its own.
+    seen_sides: what was `shown`; raises `blocks.actions.EditedMeanwhile` if it is not any more.
     """
+    memory = Memory.objects.select_for_update().get(pk=conflict.memory_id)
+    still_open = Conflict.objects.filter(pk=conflict.pk, closed_at=None).exists()
+    if seen_sides and still_open and seen_sides != shown(conflict):
+        raise actions.EditedMeanwhile(memory)
     others = list(other_conflicts(conflict))
     if how == "third":
         if not others:
@@ -85,7 +110,7 @@ def decide(
         memory = resolve(conflict, "hub", user=user)
         Conflict.objects.filter(pk=conflict.pk).update(resolution=others[0].connection.side)
         return memory
-    memory = resolve(conflict, how, user=user, text=text, seen_number=seen_number)
+    memory = resolve(conflict, how, user=user, text=text, fields=fields, seen_number=seen_number)
     for other in others if how == "all" else ():
         memory = resolve(other, how, user=user)
     return memory

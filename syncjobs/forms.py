@@ -13,31 +13,72 @@ from blocks.forms import ExactField
 from blocks.lineends import keep_line_endings
 from blocks.models import Memory
 from blocks.purge import LABEL_MARK, MARK, Secret
+from blocks.validation import problems
 from memoryhub.forms import StyledForm
 from syncjobs.conflicts import RESOLUTIONS
+from syncjobs.models import Conflict
 
 AGENT_NAME = re.compile(r"[\w '-]+")  # Letta answers another name with 500
 
 
 class DecisionForm(forms.Form):
-    """how: see `conflicts.decide`; seen_number: the memory's revision that was on the page."""
+    """how: see `conflicts.decide`; seen_number, seen_sides: what was on the page. A field for each other one that
+    differs, `other_` before its name: for an edited state."""
 
     how = forms.ChoiceField(choices=[(how, how) for how in (*RESOLUTIONS, "third")])
     seen_number = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
+    seen_sides = forms.CharField(required=False, widget=forms.HiddenInput)
     text = ExactField(widget=forms.Textarea(attrs={"class": "field text", "rows": 14}))
 
-    def __init__(self, data: Mapping[str, Any] | None = None, *, memory: Memory, proposal: str = "") -> None:
-        self.memory = memory
-        super().__init__(data, initial={"seen_number": memory.number, "text": proposal})
+    def __init__(
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        conflict: Conflict,
+        memory: Memory,
+        shown: str = "",
+        text: str = "",
+        others: Mapping[str, Any] | None = None,
+    ) -> None:
+        """memory: as it is now. text, others: what to begin with; for the others the hub's, where it has one."""
+        self.conflict, self.memory = conflict, memory
+        self.names = [name for name in conflict.fields if isinstance(memory.state[name], (str, int)) and name != "text"]
+        initial = {"seen_number": memory.number, "seen_sides": shown, "text": text}
+        super().__init__(data, initial=initial | {f"other_{name}": value for name, value in (others or {}).items()})
+        for name in self.names:
+            self.fields[f"other_{name}"] = self._field(name)
+
+    def _field(self, name: str) -> forms.Field:
+        ours, theirs = self.memory.state[name], self.conflict.side.get(name, "")
+        if isinstance(ours, int):
+            widget: forms.Widget = forms.NumberInput(attrs={"class": "field num", "form": "decide"})
+            return forms.IntegerField(initial=ours, required=False, label=name, widget=widget)
+        lines = name == "description" or any("\n" in text or "\r" in text for text in (ours, theirs))
+        kind, rows = (forms.Textarea, {"rows": 2}) if lines else (forms.TextInput, {"autocomplete": "off"})
+        widget = kind(attrs={"class": "field", "form": "decide", **rows})
+        return ExactField(initial=ours or theirs, label=name.replace("_", " "), widget=widget)
+
+    @property
+    def others(self) -> list[forms.BoundField]:
+        return [self[f"other_{name}"] for name in self.names]
 
     def clean_text(self) -> str:
         return keep_line_endings(self.memory.text, self.cleaned_data["text"])
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
-        if data.get("how") == "edited" and "text" not in self.data:
+        if data.get("how") == "edited" and "text" in self.conflict.fields and "text" not in self.data:
             self.add_error("text", "the edited text did not arrive.")
+        data["others"] = {}
+        if data.get("how") == "edited":
+            data["others"] = said = {name: self._said(name) for name in self.names if f"other_{name}" in self.data}
+            for name, error in problems(said, self.memory.state, self.memory.project, self.memory).items():
+                self.add_error(f"other_{name}" if name in said else None, error)
         return data
+
+    def _said(self, name: str) -> Any:
+        value, now = self.cleaned_data.get(f"other_{name}"), self.memory.state[name]
+        return keep_line_endings(now, value) if isinstance(value, str) else now if value is None else value
 
 
 class SureForm(forms.Form):

@@ -196,6 +196,13 @@ class Conflict(models.Model):
     def side(self) -> State:
         return Replica.join(self.side_state, self.side_text) or {}
 
+    @property
+    def kept(self) -> str:
+        """Whose text was kept, in words."""
+        side = self.connection.side if self.resolution == "side" else self.resolution
+        words = {"hub": "that of the hub", "base": "the earlier text", "all": "all of them", "edited": "an edited text"}
+        return words.get(side) or f"that of {dict(Side.choices).get(side, side)}"
+
 
 class RunStatus(models.TextChoices):
     QUEUED = "queued", "queued"

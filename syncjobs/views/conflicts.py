@@ -14,7 +14,7 @@ from memoryhub.access import get_project, may_write
 from memoryhub.http import Request, respond
 from memoryhub.models import Project, Role
 from syncjobs.comparison import Comparison
-from syncjobs.conflicts import decide
+from syncjobs.conflicts import decide, other_conflicts
 from syncjobs.forms import DecisionForm
 from syncjobs.models import Conflict
 
@@ -56,12 +56,14 @@ def _show(
     **more: Any,
 ) -> HttpResponse:
     compared = Comparison(found)
+    if form is None:
+        form = DecisionForm(conflict=found, memory=found.memory, shown=compared.shown, text=compared.proposal[0])
     context = {
         "project": project,
         "conflict": found,
         "memory": found.memory,
         "compared": compared,
-        "form": form or DecisionForm(memory=found.memory, proposal=compared.proposal[0]),
+        "form": form,
         "may_edit": may_write(project) and found.closed_at is None,
     }
     return respond(request, "syncjobs/conflict.html", context | more, status=status)
@@ -71,7 +73,7 @@ def _show(
 def conflict_resolve(request: Request, slug: str, pk: int) -> HttpResponse:
     project = get_project(request, slug, Role.EDITOR)
     found = _get(project, pk)
-    form = DecisionForm(request.POST, memory=found.memory)
+    form = DecisionForm(request.POST, conflict=found, memory=found.memory)
     if found.closed_at:
         messages.warning(request, "This conflict is closed already; nothing was changed.")
         return redirect("conflict", slug, pk)
@@ -82,15 +84,27 @@ def conflict_resolve(request: Request, slug: str, pk: int) -> HttpResponse:
 
 def _resolve(request: Request, project: Project, found: Conflict, form: DecisionForm) -> HttpResponse:
     data = form.cleaned_data
+    said = {"text": data["text"], "fields": data["others"], "seen_sides": data["seen_sides"]}
     try:
-        memory = decide(found, data["how"], user=request.user, text=data["text"], seen_number=data["seen_number"])
-    except EditedMeanwhile as meanwhile:
-        found.memory = meanwhile.memory
-        since = Comparison(found).since(data["seen_number"])
-        again = DecisionForm(memory=meanwhile.memory, proposal=data["text"])
-        return _show(request, project, found, again, status=409, meanwhile=meanwhile.memory, since=since)
+        memory = decide(found, data["how"], user=request.user, seen_number=data["seen_number"], **said)
+    except EditedMeanwhile:
+        return _meanwhile(request, project, _get(project, found.pk), data)
     except ValueError:
         messages.warning(request, "Somebody else closed this conflict meanwhile; nothing was changed.")
         return redirect("conflict", project.slug, found.pk)
+    rest = other_conflicts(found).first()
+    if rest:
+        other = rest.connection.get_side_display()
+        messages.success(request, f"Decided. What {other} says differs as well: decide about that, too.")
+        return redirect("conflict", project.slug, rest.pk)
     messages.success(request, f"Decided. Revision {memory.number} of “{memory}” goes to both sides.")
     return redirect("conflicts", project.slug)
+
+
+def _meanwhile(request: Request, project: Project, found: Conflict, data: dict[str, Any]) -> HttpResponse:
+    """Show what the person wrote on top of what there is now."""
+    compared = Comparison(found)
+    said = {"text": data["text"], "others": data["others"]}
+    again = DecisionForm(conflict=found, memory=found.memory, shown=compared.shown, **said)
+    since = compared.since(data["seen_number"])
+    return _show(request, project, found, again, status=409, meanwhile=found.memory, since=since)

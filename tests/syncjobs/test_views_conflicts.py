@@ -127,6 +127,94 @@ def test_other_fields_that_differ_are_shown(client: Client, maria: User, world: 
     assert "Title of the hub" in page
 
 
+@pytest.fixture
+def fields(world: World) -> Conflict:
+    """The hub and Letta changed title, description and limit, not the text."""
+    memory = world.create("text", title="Before", description="Before", limit=100)
+    world.synced()
+    (block,) = world.letta.things.values()
+    block.state = {**block.state, "title": "Title of Letta", "description": "", "limit": 300}
+    world.edit(memory, title="Title of the hub", description="of the hub", limit=200)
+    world.run()
+    return world.conflict()
+
+
+def test_other_fields_can_be_edited(client: Client, maria: User, fields: Conflict, world: World) -> None:
+    page = client.get(url("conflict", fields)).text
+    assert 'name="other_title" value="Title of the hub"' in page
+    assert 'name="text"' not in page
+    said = {"how": "edited", "seen_number": fields.memory.number, "other_title": "Both", "other_limit": "400"}
+    assert client.post(url("conflict_resolve", fields), said).status_code == 302
+    memory = world.memory()
+    assert (memory.title, memory.description, memory.limit, memory.text) == ("Both", "of the hub", 400, "text")
+    assert world.run().status == "done"
+    assert next(iter(world.letta.things.values())).state["title"] == "Both"
+
+
+def test_what_is_wrong_with_a_field_is_said_there(client: Client, maria: User, fields: Conflict) -> None:
+    said = {"how": "edited", "seen_number": fields.memory.number, "other_title": "a\0b", "other_limit": "0"}
+    reply = client.post(url("conflict_resolve", fields), said)
+    assert reply.status_code == 422
+    assert "NUL" in reply.text
+    assert "A limit is between 1" in reply.text
+    fields.refresh_from_db()
+    assert fields.closed_at is None
+
+
+def test_nothing_is_decided_about_a_text_that_nobody_saw(
+    client: Client, maria: User, conflict: Conflict, world: World
+) -> None:
+    """Letta shows another text than the page did, and the hub has the old one in its history already."""
+    page = client.get(url("conflict", conflict)).text
+    seen = page.partition('name="seen_sides" value="')[2].partition('"')[0]
+    assert seen
+    number = Memory.objects.get(pk=conflict.memory_id).number
+    Conflict.objects.filter(pk=conflict.pk).update(side_hash="f" * 64)
+    reply = decide(client, conflict, "side", seen_sides=seen)
+    assert reply.status_code == 409
+    assert "What Letta shows" in reply.text
+    assert Memory.objects.get(pk=conflict.memory_id).number == number
+    fresh = reply.text.partition('name="seen_sides" value="')[2].partition('"')[0]
+    assert decide(client, conflict, "side", seen_sides=fresh).status_code == 302
+
+
+def test_a_decided_one_shows_the_texts_of_its_time(
+    client: Client, maria: User, conflict: Conflict, world: World
+) -> None:
+    decide(client, conflict, "side")
+    world.edit(conflict.memory, text="much later")
+    page = client.get(url("conflict", conflict)).text
+    assert "kept that of Letta" in page
+    assert "second<ins> of the hub</ins>" in page
+    assert "much later" not in page
+    assert "kept that of Letta" in client.get(reverse("conflicts", args=["planner"]), {"closed": ""}).text
+
+
+def test_the_other_side_is_named_where_it_has_no_text_of_its_own(
+    client: Client, maria: User, conflict: Conflict
+) -> None:
+    assert "Local has the same text as the hub." in client.get(url("conflict", conflict)).text
+
+
+def test_additions_at_one_place_can_both_be_kept(client: Client, maria: User, world: World) -> None:
+    memory = world.create("first\nlast", title="List")
+    world.synced()
+    (block,) = world.letta.things.values()
+    block.state = {**block.state, "text": "first\nof Letta\nlast"}
+    world.edit(memory, text="first\nof the hub\nlast")
+    world.run()
+    page = client.get(url("conflict", world.conflict())).text
+    assert "Keep this text, with both additions" in page
+    assert "first\nof the hub\nof Letta\nlast" in page
+
+
+def test_where_the_other_side_is_in_conflict_too_that_is_next(
+    client: Client, maria: User, three: Conflict, world: World
+) -> None:
+    other = Conflict.objects.get(closed_at=None, connection__side="local")
+    assert decide(client, three, "hub")["Location"] == url("conflict", other)
+
+
 def test_viewers_see_it_and_decide_nothing(client: Client, conflict: Conflict, world: World) -> None:
     client.force_login(person("victor", world.project, Role.VIEWER))
     page = client.get(url("conflict", conflict)).text
