@@ -20,15 +20,21 @@ from syncjobs import connect, overview, sides
 from syncjobs.models import Connection, Side
 from syncjobs.tasks import enqueue_run
 
+SAVED: dict[connect.Follows, str] = {
+    "run": "Saved. A sync brings every memory in step.",
+    "plan": "Saved. Nothing is synced yet: this is what the first sync would do.",
+    "": "Saved.",
+}
+
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def connections(request: Request, slug: str) -> HttpResponse:
     project = get_project(request, slug, Role.OWNER if request.method == "POST" else Role.VIEWER)
     form = ConnectionsForm(request.POST or None, project=project, user=request.user)
     if request.method == "POST" and form.is_valid():
-        run = connect.change_connections(project, form.changes(), user=request.user)
-        messages.success(request, "Saved. A sync brings every memory in step." if run else "Saved.")
-        return redirect("connections", slug)
+        follows = connect.change_connections(project, form.changes(), user=request.user)
+        messages.success(request, SAVED[follows])
+        return redirect("sync_preview" if follows == "plan" else "connections", slug)
     context = {
         "project": project,
         "form": form,

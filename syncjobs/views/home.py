@@ -26,7 +26,7 @@ def project_new(request: Request) -> HttpResponse:
     form = NewProjectForm(request.POST or None, initial=NewProjectForm.proposal())
     if request.method == "POST" and form.is_valid():
         project = projects.create(request.user, **form.cleaned_data)
-        run = connect.bring_in_step(project, user=request.user)
+        follows = connect.follow(project, user=request.user)
         messages.success(request, f"“{project}” was made; its address is {project.get_absolute_url()}")
-        return redirect("sync" if run else "memories", project.slug)
+        return redirect({"plan": "sync_preview", "run": "sync", "": "memories"}[follows], project.slug)
     return respond(request, "syncjobs/project_new.html", {"form": form}, status=422 if form.errors else 200)

@@ -51,8 +51,10 @@ def make_a_project_and_see_its_first_sync(page: Page, hub: Hub, outside: Outside
     page.get_by_label("Name").fill(outside.name.replace("-", " "))
     page.get_by_label("Letta server").select_option(label=outside.letta.name)
     page.get_by_label("Local store").select_option(label=outside.store.name)
+    page.get_by_role("button", name="Make it").click()
+    expect(page.get_by_text(f"{COUNT} to push, {COUNT} to pull")).to_be_visible()
     with hub.paused("sync"):
-        page.get_by_role("button", name="Make it").click()
+        page.get_by_role("button", name="Do it: sync now").click()
         expect(page.get_by_role("heading", name="Sync queued")).to_be_visible()
         expect(page.get_by_role("progressbar")).to_be_visible()
     expect(page.get_by_role("heading", name="Last sync: done")).to_be_visible()

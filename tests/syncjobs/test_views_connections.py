@@ -57,6 +57,26 @@ def test_another_direction_lets_every_memory_wait(client: Client, olga: User, wo
     assert SyncRun.objects.get().status == RunStatus.QUEUED
 
 
+def test_a_server_that_is_new_to_memories_is_looked_at_before_anything_is_done(
+    client: Client, olga: User, world: World
+) -> None:
+    world.project.letta_server = None
+    world.project.save()
+    world.create("One", title="One")
+    world.synced()
+    SyncRun.objects.all().delete()
+    world.letta.put("One", label="one", slug="planner")
+    reply = client.post(
+        reverse("connections", args=["planner"]),
+        fields(world.project, letta_server=LettaServer.objects.get().pk),
+        follow=True,
+    )
+    assert "link with Letta" in reply.text
+    assert "Nothing is synced yet" in reply.text
+    assert not SyncRun.objects.exists()
+    assert not world.letta.written
+
+
 def test_the_schedule_alone_queues_nothing(client: Client, olga: User, world: World) -> None:
     assert save(client, world.project, sync_mode="every", sync_minutes=5).status_code == 302
     world.project.refresh_from_db()

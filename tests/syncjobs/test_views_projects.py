@@ -70,6 +70,16 @@ def test_with_a_server_that_staff_defined(by_new: Client) -> None:
     assert Project.objects.get(slug="with-letta").letta_server == server
 
 
+def test_two_servers_that_may_hold_the_same_are_looked_at_first(by_new: Client) -> None:
+    server, store = (
+        LettaServer.objects.create(name="Team", url="http://letta:8283"),
+        LocalStore.objects.ensure_builtin(),
+    )
+    said = {"name": "Both", "letta_server": server.pk, "local_store": store.pk}
+    assert by_new.post(reverse("project_new"), said)["Location"] == reverse("sync_preview", args=["both"])
+    assert not SyncRun.objects.exists()
+
+
 def test_records_of_another_project_are_refused_at_the_field(by_new: Client) -> None:
     store = LocalStore.objects.ensure_builtin()
     Project.objects.create(slug="first", name="First", local_store=store, local_project="website")
