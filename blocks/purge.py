@@ -12,7 +12,7 @@ from typing import Any
 from django.db import connections, transaction
 from django.db.models import Model
 
-from blocks.models import Memory, Purge, Text, digest_of
+from blocks.models import BlockExtra, Memory, Purge, Text, digest_of
 from blocks.state import State, clean_tags, slugify_label, state_hash
 from memoryhub.bulk import update_rows
 from memoryhub.models import Project
@@ -106,6 +106,22 @@ def erase_revisions(memory: Memory, secret: Secret, new_texts: dict[str, str]) -
             changed, count = [], count + PART
     update_rows(changed, ["fields", "note", "hash", "text"])
     return count + len(changed)
+
+
+def is_in_extra(extra: BlockExtra, secret: Secret) -> bool:
+    """Whether it stands in what only a block of the built-in Letta server says."""
+    return secret.within([extra.marks, extra.metadata, extra.fields])
+
+
+def erase_extra(memory: Memory, secret: Secret) -> bool:
+    """Put the mark into that; whether it stood there."""
+    extra = BlockExtra.objects.filter(memory=memory).first()
+    if extra is None or not is_in_extra(extra, secret):
+        return False
+    extra.marks, extra.metadata, extra.fields = secret.erase([extra.marks, extra.metadata, extra.fields])
+    extra.version += 1
+    extra.save(update_fields=["marks", "metadata", "fields", "version"])
+    return True
 
 
 def drop_revisions(memory: Memory) -> tuple[int, set[str]]:

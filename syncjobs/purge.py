@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from blocks import actions, purge
-from blocks.models import Memory, Origin, Purge, PurgeKind, Revision
+from blocks.models import BlockExtra, Memory, Origin, Purge, PurgeKind, Revision
 from blocks.purge import Secret
 from blocks.retention import drop, references
 from blocks.standing import places_of
@@ -59,6 +59,9 @@ def find(project: Project, secret: Secret) -> list[Memory]:
     for memory in Memory.objects.filter(project=project).iterator():
         if secret.within(memory.state):
             found.add(memory.pk)
+    for extra in BlockExtra.objects.filter(memory__project=project).iterator():
+        if purge.is_in_extra(extra, secret):
+            found.add(extra.memory_id)
     for model in _tables():
         rows = model._base_manager.filter(memory__project=project)
         texts = {digest for field in _texts_of(model) for digest in rows.values_list(field, flat=True).distinct()}
@@ -80,6 +83,7 @@ def drop_revisions(memory: Memory, *, user: User) -> Purge:
         Conflict.objects.filter(memory=memory).exclude(closed_at=None).delete()
         _forget_old_places(memory)
         count, texts = purge.drop_revisions(memory)
+        _rename_in_runs(memory, str(memory))
         made = _note(memory, PurgeKind.REVISIONS, user, count, texts=texts)
     finish([made])
     return made
@@ -113,10 +117,10 @@ def _erase(memory: Memory, secret: Secret, user: User) -> Purge | None:
             _erase_rows(model, memory, secret, new)
     _erase_replicas(memory, secret)
     current = secret.erase_state(memory.state) if secret.within(memory.state) or closed else None
-    count = purge.erase_revisions(memory, secret, new)
+    count, extra = purge.erase_revisions(memory, secret, new), purge.erase_extra(memory, secret)
     if secret.within(memory.notice):
         Memory.objects.filter(pk=memory.pk).update(notice=secret.erase(memory.notice))
-    if not (count or texts or states or current):
+    if not (count or texts or states or current or extra):
         return None
     if current:
         current["label"] = _free_label(memory, current["label"])
@@ -302,7 +306,7 @@ def _finish(row: Purge) -> set[str]:
         row.called_off = True
     elif memory and row.kind == PurgeKind.MEMORY:
         texts |= _texts(memory)
-        _erase_title_in_runs(memory)
+        _rename_in_runs(memory, purge.MARK)
         memory.delete()
         row.memory = None
     elif memory:
@@ -326,12 +330,13 @@ def _clear_journal(memory: Memory, before: datetime) -> set[str]:
     return texts
 
 
-def _erase_title_in_runs(memory: Memory) -> None:
+def _rename_in_runs(memory: Memory, title: str) -> None:
+    """Put a title in the place of those that the memory had when runs noted it."""
     uuid = str(memory.uuid)
     for run in SyncRun.objects.filter(project=memory.project_id).iterator():
-        rows = [row for row in [*run.steps, *run.errors] if row.get("memory") == uuid]
+        rows = [row for row in [*run.steps, *run.errors] if row.get("memory") == uuid and row["title"] != title]
         for row in rows:
-            row["title"] = purge.MARK
+            row["title"] = title
         if rows:
             run.save(update_fields=["steps", "errors"])
 

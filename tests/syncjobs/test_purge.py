@@ -12,7 +12,7 @@ from django.db import connection
 from django.db.models import BinaryField
 from django.utils import timezone
 
-from blocks import actions
+from blocks import actions, builtin
 from blocks.models import Memory, Purge, Revision, Text
 from blocks.purge import MARK, Secret
 from blocks.search import matching
@@ -155,6 +155,27 @@ def test_other_fields_too(world, erase, field):
     world.push(memory)
     nowhere(world)
     assert getattr(world.memory(), field) == f"is {MARK}"
+
+
+def test_what_a_block_of_the_hub_itself_says_too(world, erase):
+    world.project.letta_server = None
+    world.project.save()
+    metadata = {"title": f"is {SECRET}", "note": {"key": [SECRET]}, SECRET: 1}
+    builtin.create(world.project, {"label": "note", "value": "text", "metadata": metadata}, "Ada")
+    world.synced()
+    erase()
+    world.run()
+    nowhere(world)
+    block = builtin.block_of(world.memory())
+    assert block["metadata"] == {"title": f"is {MARK}", "note": {"key": [MARK]}, MARK: 1}
+
+
+def test_a_secret_that_only_a_block_of_the_hub_says(world, erase):
+    world.project.letta_server = None
+    world.project.save()
+    builtin.create(world.project, {"label": "note", "value": "text", "metadata": {"note": SECRET}}, "Ada")
+    assert len(erase()) == 1
+    assert in_database() == []
 
 
 def test_tags_and_labels_too(world, erase):
@@ -357,6 +378,17 @@ def test_earlier_revisions_go(world, olga):
     nowhere(world)
     assert list(memory.revisions.values_list("number", flat=True)) == [2]
     assert quiet(world.run())
+
+
+def test_with_earlier_revisions_their_titles_go_from_what_runs_noted(world, olga):
+    memory = world.create("text", title=SECRET)
+    world.synced()
+    world.edit(memory, title="clean", label="clean")
+    world.synced()
+    memory.refresh_from_db()
+    purge.drop_revisions(memory, user=olga)
+    nowhere(world)
+    assert {step["title"] for run in world.project.runs.all() for step in run.steps} == {"clean"}
 
 
 def test_earlier_revisions_that_a_side_still_shows_wait_for_the_push(world, olga):
