@@ -19,9 +19,13 @@ DAYS = actions.KEEP_DELETED.days
 
 @require_POST
 def archive(request: Request, slug: str, uuid: UUID) -> HttpResponse:
-    _, memory = get_memory(request, slug, uuid, Role.EDITOR)
+    project, memory = get_memory(request, slug, uuid, Role.EDITOR)
+    conflict = row_of(project, memory).conflict
     actions.archive([memory], user=request.user)
     messages.success(request, f"“{memory}” is archived. It leaves both sides; Restore brings it back.")
+    if conflict:
+        side = conflict.connection.get_side_display()
+        messages.warning(request, f"It is in conflict: what {side} shows brings it back. Decide that, then archive it.")
     return redirect(memory)
 
 

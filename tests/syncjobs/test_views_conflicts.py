@@ -282,3 +282,16 @@ def test_without_a_third_there_is_none_to_keep(client: Client, maria: User, conf
     decide(client, conflict, "third")
     conflict.refresh_from_db()
     assert conflict.closed_at is None
+
+
+def test_to_archive_or_delete_one_in_conflict_says_what_comes_of_it(
+    client: Client, maria: User, conflict: Conflict, world: World
+) -> None:
+    at = ["planner", conflict.memory.uuid]
+    page = client.get(reverse("memory_delete", args=at)).text
+    assert "what Letta shows was never taken in" in page
+    assert url("conflict", conflict) in page
+    assert "brings it back" in client.post(reverse("memory_archive", args=at), follow=True).text
+    world.run()
+    assert world.memory().live
+    assert "had not been taken in" in world.memory().notice
