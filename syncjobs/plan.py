@@ -122,7 +122,9 @@ def _fold(hub: Hub, view: View, result: Plan) -> None:
     elif hub.live or _revives(view, changed):
         if not hub.live:
             result.live, result.revived_by = True, view.side
-            result.notices.append(f"brought back: archived here, but what was changed in {NAMES[view.side]} had not been taken in")
+            result.notices.append(
+                f"brought back: archived here, but what was changed in {NAMES[view.side]} had not been taken in"
+            )
         if not _merge_in(hub, view, changed, result):
             return
     if view.state != view.base:

@@ -35,6 +35,7 @@ of_project = [
 urlpatterns = [
     path("", home.home, name="home"),
     path("projects/new/", home.project_new, name="project_new"),
+    path("projects/demo/", home.project_demo, name="project_demo"),
     path("status/", status.status, name="status"),
     path("p/<slug:slug>/", include(of_project)),
 ]

@@ -62,6 +62,7 @@ ROWS = {
     "home": Row(SIGNED_IN, args=()),
     "status": Row(SIGNED_IN, args=()),
     "project_new": Row(SIGNED_IN, SIGNED_IN, args=(), data={"name": "Another"}),
+    "project_demo": Row(NOBODY, SIGNED_IN, args=()),
     "project_settings": Row(VIEWER, OWNER, data={"name": "Planner"}),
     "project_archive": Row(NOBODY, OWNER),
     "project_unarchive": Row(NOBODY, OWNER),

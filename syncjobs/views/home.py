@@ -5,12 +5,12 @@ from __future__ import annotations
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from memoryhub import projects
 from memoryhub.forms import NewProjectForm
 from memoryhub.http import Request, respond
-from syncjobs import connect, overview
+from syncjobs import connect, demo, overview
 
 
 @require_safe
@@ -30,3 +30,10 @@ def project_new(request: Request) -> HttpResponse:
         messages.success(request, f"“{project}” was made; its address is {project.get_absolute_url()}")
         return redirect({"plan": "sync_preview", "run": "sync", "": "memories"}[follows], project.slug)
     return respond(request, "syncjobs/project_new.html", {"form": form}, status=422 if form.errors else 200)
+
+
+@require_POST
+def project_demo(request: Request) -> HttpResponse:
+    project = demo.make(request.user)
+    messages.success(request, f"“{project}” is yours to try things in. Archive it in its settings when you are done.")
+    return redirect(project)

@@ -87,3 +87,24 @@ def test_records_of_another_project_are_refused_at_the_field(by_new: Client) -> 
     assert reply.status_code == 422
     assert "already takes the records named “website”" in reply.text
     assert not Project.objects.filter(slug="website").exists()
+
+
+def test_a_demo_project_is_loaded_by_a_button(by_new: Client) -> None:
+    assert reverse("project_demo") in by_new.get(reverse("home")).text
+    page = by_new.post(reverse("project_demo"), follow=True).text
+    project = Project.objects.get()
+    assert "Carry the basket over at sign-in" in page
+    assert (project.memberships.get().role, project.local_store) == (Role.OWNER, LocalStore.objects.ensure_builtin())
+    assert (project.memories.live().count(), project.memories.archived().count()) == (7, 1)
+    assert project.memories.get(title="Roll a release back").revisions.count() == 2
+    assert project.agents.get().attachments.count() == 2
+    assert SyncRun.objects.get().project == project
+    by_new.post(reverse("project_demo"))
+    assert Project.objects.count() == 2
+
+
+def test_the_demo_takes_no_records_of_another_project(by_new: Client) -> None:
+    store = LocalStore.objects.ensure_builtin()
+    Project.objects.create(slug="first", name="First", local_store=store, local_project="demo-shop")
+    by_new.post(reverse("project_demo"))
+    assert Project.objects.get(slug="demo-shop").local_store is None
