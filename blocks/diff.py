@@ -205,25 +205,29 @@ def _context(a: list[str], where: tuple[int, int, int], context: int, *, first: 
 
 def _changed(a: list[str], b: list[str], i1: int, i2: int, j1: int, j2: int) -> Iterator[Row]:
     both = min(i2 - i1, j2 - j1, 200)
-    pairs = [words(a[i1 + n], b[j1 + n]) for n in range(both)]
+    pairs = [_pair(a[i1 + n], b[j1 + n]) for n in range(both)]
     for i in range(i1, i2):
         n = i - i1
-        segments = pairs[n][0] if n < both else [Segment("cut", a[i][:MAX_LINE])]
-        yield Row("cut", old=i + 1, segments=_plain_if_other(segments, "cut"))
+        yield Row("cut", old=i + 1, segments=pairs[n][0] if n < both else [Segment("same", a[i][:MAX_LINE])])
     for j in range(j1, j2):
         n = j - j1
-        segments = pairs[n][1] if n < both else [Segment("add", b[j][:MAX_LINE])]
-        yield Row("add", new=j + 1, segments=_plain_if_other(segments, "add"))
+        yield Row("add", new=j + 1, segments=pairs[n][1] if n < both else [Segment("same", b[j][:MAX_LINE])])
 
 
-def _plain_if_other(segments: list[Segment], kind: str) -> list[Segment]:
-    """One segment where most is another text, so that marks would only be noise."""
+def _pair(old: str, new: str) -> tuple[list[Segment], list[Segment]]:
+    """Two lines that face each other with the words that differ; whole, where marks would only be noise."""
+    left, right = words(old, new)
+    if _is_other(left, "cut") and _is_other(right, "add"):
+        return [Segment("same", old[:MAX_LINE])], [Segment("same", new[:MAX_LINE])]
+    return left, right
+
+
+def _is_other(segments: list[Segment], kind: str) -> bool:
+    """Whether most of a line is another text."""
     same = sum(len(s.text.strip()) for s in segments if s.kind == "same")
     changes = sum(s.kind == kind for s in segments)
     whole = sum(len(s.text.strip()) for s in segments)
-    if same * 3 < whole or (changes > 1 and same * 2 < whole) or (changes > MANY and same < changes * RUN):
-        return [Segment("same", "".join(s.text for s in segments))]
-    return segments
+    return same * 3 < whole or (changes > 1 and same * 2 < whole) or (changes > MANY and same < changes * RUN)
 
 
 def excerpt(old: str, new: str, length: int = 240) -> list[Segment]:

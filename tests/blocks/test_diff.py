@@ -86,3 +86,7 @@ def test_a_line_of_which_most_changed_is_shown_whole():
 def test_a_few_changes_in_a_long_line_are_marked():
     old = "the nightly import of the website waits for the queue before the search index is built"
     assert marked(old, old.replace("nightly", "hourly").replace("search", "new")) == ["hourly", "new"]
+
+
+def test_what_is_marked_in_one_line_is_marked_in_the_one_that_faces_it():
+    assert marked("- Freeze at noon on Thursday", "- Freeze at 10:00 on Wednesday") == ["10:00", "Wednesday"]
