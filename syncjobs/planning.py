@@ -197,7 +197,7 @@ def describe(work: Work) -> list[dict[str, Any]]:
     """The steps of one memory in words, for the plan on the Sync page."""
     result = work.plan
     base = {"memory": str(work.memory.uuid), "title": result.state["title"] or result.state["label"]}
-    base |= {"size": len(result.state["text"])}
+    base |= {"size": len(result.state["text"])} | ({"fresh": True} if work.fresh else {})
     rows = []
     for side, how in result.taken.items():
         new = side == work.source

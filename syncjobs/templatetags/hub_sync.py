@@ -17,7 +17,6 @@ class StepWords:
     sign: str
     word: str
     tone: str
-    fresh: bool = False  # the memory is made by this step
 
 
 SIDES = {"letta": "Letta", "local": "local", "hub": "the hub"}
@@ -35,7 +34,7 @@ def step_words(step: dict[str, Any]) -> StepWords:
         "update": StepWords(to, f"push to {name}", "go"),
         "mark": StepWords(to, f"mark on {name}", "soft"),
         "delete": StepWords("✕", f"delete on {name}", "bad-text"),
-        "pull": StepWords(back, f"pull from {name}", "warn", step["why"].startswith("new ")),
+        "pull": StepWords(back, f"pull from {name}", "warn"),
         "merge": StepWords("⇄", f"merge with {name}", "good"),
         "link": StepWords("=", f"link with {name}", "good"),
         "adopt": StepWords("=", f"same on {name}", "good"),

@@ -105,6 +105,15 @@ def test_preview_is_the_plan_and_changes_nothing(client: Client, maria: User, wo
     assert "<html" in client.get(url("sync_preview")).text
 
 
+def test_a_plan_leads_to_no_memory_that_is_not_there_yet(client: Client, maria: User, world: World) -> None:
+    world.letta.put("the same", label="same", slug="planner")
+    world.local.put("the same", title="Same", slug="planner")
+    page = client.get(url("sync_preview")).text
+    assert "link with local" in page
+    assert ">Same</a>" not in page
+    assert ">same</a>" not in page
+
+
 def test_preview_says_when_a_side_is_down(client: Client, maria: User, world: World) -> None:
     world.letta.down = True
     page = client.get(url("sync_preview")).text
