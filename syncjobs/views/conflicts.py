@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
+from django.db.models import Exists, OuterRef
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_POST, require_safe
@@ -25,12 +26,17 @@ ON_PAGE = 50
 def conflicts(request: Request, slug: str) -> HttpResponse:
     project, closed = get_project(request, slug), "closed" in request.GET
     rows = Conflict.objects.filter(memory__project=project, closed_at__isnull=not closed).order_by("-pk")
+    if not closed:  # a memory that is in conflict with both sides stands there once
+        newer = Conflict.objects.filter(memory=OuterRef("memory"), closed_at=None, pk__gt=OuterRef("pk"))
+        rows = rows.filter(~Exists(newer))
     count = rows.count()
     before = request.GET.get("before", "")
     if before.isascii() and before.isdigit() and len(before) < 19:
         rows = rows.filter(pk__lt=int(before))
     shown = list(rows.select_related("memory__project", "connection", "resolved_by")[: ON_PAGE + 1])
     older = shown[ON_PAGE - 1].pk if len(shown) > ON_PAGE else None
+    for row in () if closed else shown:
+        row.others = other_conflicts(row)  # type: ignore[attr-defined]
     context = {"project": project, "conflicts": shown[:ON_PAGE], "older": older, "closed": closed, "count": count}
     return respond(request, "syncjobs/conflicts.html", context, fragment="list")
 

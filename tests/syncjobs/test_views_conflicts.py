@@ -270,6 +270,13 @@ def test_the_third_text_can_be_kept_and_ends_both(client: Client, maria: User, t
     world.everywhere("first\nsecond of local\nthird")
 
 
+def test_the_list_counts_memories_as_the_navigation_does(client: Client, maria: User, three: Conflict) -> None:
+    page = client.get(reverse("conflicts", args=["planner"])).text
+    assert "the hub, Letta and local" in page
+    assert page.count("Checklist</a>") == 1
+    assert 'open <span class="count num">1</span>' in page
+
+
 def test_all_three_can_be_kept(client: Client, maria: User, three: Conflict, world: World) -> None:
     decide(client, three, "all")
     assert not Conflict.objects.filter(closed_at=None).exists()
