@@ -86,7 +86,7 @@ class Comparison:
     @cached_property
     def elsewhere(self) -> list[str]:
         """Where the other side's text is none of its own, in words: 'local still has the text both had before'."""
-        if self.conflict.closed_at:
+        if self.conflict.closed_at or not self.about_text:
             return []
         whose = {
             (self.base or {}).get("text"): "still has the text both had before",

@@ -52,11 +52,11 @@ class DecisionForm(forms.Form):
         ours, theirs = self.memory.state[name], self.conflict.side.get(name, "")
         if isinstance(ours, int):
             widget: forms.Widget = forms.NumberInput(attrs={"class": "field num", "form": "decide"})
-            return forms.IntegerField(initial=ours, required=False, label=name, widget=widget)
+            return forms.IntegerField(initial=ours, required=False, label=name.capitalize(), widget=widget)
         lines = name == "description" or any("\n" in text or "\r" in text for text in (ours, theirs))
         kind, rows = (forms.Textarea, {"rows": 2}) if lines else (forms.TextInput, {"autocomplete": "off"})
         widget = kind(attrs={"class": "field", "form": "decide", **rows})
-        return ExactField(initial=ours or theirs, label=name.replace("_", " "), widget=widget)
+        return ExactField(initial=ours or theirs, label=name.replace("_", " ").capitalize(), widget=widget)
 
     @property
     def others(self) -> list[forms.BoundField]:

@@ -200,7 +200,7 @@ class Conflict(models.Model):
     def kept(self) -> str:
         """Whose text was kept, in words."""
         side = self.connection.side if self.resolution == "side" else self.resolution
-        words = {"hub": "that of the hub", "base": "the earlier text", "all": "all of them", "edited": "an edited text"}
+        words = {"hub": "that of the hub", "base": "the earlier text", "all": "all of them", "edited": "an edited one"}
         return words.get(side) or f"that of {dict(Side.choices).get(side, side)}"
 
 

@@ -36,7 +36,7 @@ def erase(client, memory, **data):
 
 def test_it_says_what_it_reaches(client, memory):
     page = client.get(url(memory)).text
-    assert "all 1 revision" in page
+    assert "its one revision" in page
     assert "the block <code" not in page
     assert "is overwritten by the next push" in page
     assert "change a leaked password all the same" in page
