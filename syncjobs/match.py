@@ -190,5 +190,6 @@ def alike(known: State, snapshot: Snapshot) -> bool:
 
 
 def names_of(state: State) -> set[str]:
-    title, label = state.get("title", ""), state.get("label", "")
-    return {slugify_label(name.replace("_", "-")) for name in (title, label) if name}
+    """The title and the label as they are, and as a label would be made of them, where that says anything."""
+    names = {state.get("title", "").strip(), state.get("label", "").strip()} - {""}
+    return {name.casefold() for name in names} | {slugify_label(name.replace("_", "-")) for name in names} - {"memory"}

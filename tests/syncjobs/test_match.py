@@ -141,6 +141,14 @@ def test_a_long_text_that_is_there_once_is_known_under_another_name() -> None:
     assert found("ok", "d1") == [1, 1]
 
 
+def test_names_without_latin_letters_are_told_apart() -> None:
+    matcher = Matcher([], {})
+    matcher.put("letta", [snap("b1", title="发布"), snap("b2", title="回滚")], set(), set())
+    matcher.put("local", [snap("d2", title="回滚"), snap("d3", title="测试")], set(), set())
+    found = sorted(tuple(s.id for s in item.seen.values()) for item in fresh(matcher))
+    assert found == [("b1",), ("b2", "d2"), ("d3",)]
+
+
 def test_a_memory_that_is_on_no_side_yet_is_known_by_its_text() -> None:
     def states(ids: list[int], texts: set[str]) -> dict[int, dict[str, Any]]:
         assert (ids, texts) == ([1], {"text"})
