@@ -11,7 +11,8 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from blocks import actions
-from blocks.models import Memory, Origin
+from blocks.models import Memory, Origin, SyncState
+from blocks.standing import places_of
 from memoryhub.models import Project
 from syncjobs.models import Conflict, Replica
 
@@ -32,6 +33,24 @@ def close_moot(conflict: Conflict) -> None:
     """Close a conflict that is none any more, because both came to agree."""
     conflict.resolution, conflict.closed_at = "moot", timezone.now()
     conflict.save(update_fields=["resolution", "closed_at"])
+
+
+@transaction.atomic
+def close_elsewhere(project: Project) -> None:
+    """Close conflicts with servers the project is not connected to any more: nothing there is kept in step.
+
+    What they showed stays in the history. Connected again, such a server is compared anew.
+    """
+    here = [place.connection.pk for place in places_of(project).values() if place.connection]
+    gone = Conflict.objects.filter(memory__project=project, closed_at=None).exclude(connection__in=here)
+    for conflict in gone.select_related("connection", "base_text", "side_text"):
+        memory = Memory.objects.select_for_update().get(pk=conflict.memory_id)
+        now, note = memory.state, "its server is not connected any more"
+        _into_history(conflict, memory)
+        actions.record([actions.Change(memory, now, Origin.MERGE, author="sync", note=f"conflict closed: {note}")])
+        close_moot(conflict)
+        if not other_conflicts(conflict).exists():
+            Memory.objects.filter(pk=memory.pk).update(sync_state=SyncState.WAITING)
 
 
 def count_open(project: Project) -> int:

@@ -13,14 +13,13 @@ from django.db.models.functions import Coalesce, Now
 from blocks.models import Memory, SyncState
 from blocks.standing import places_of
 from memoryhub.models import Project
-from syncjobs.models import SyncRun
+from syncjobs.conflicts import close_elsewhere
+from syncjobs.models import Conflict, SyncRun
 from syncjobs.tasks import enqueue_run, has_sides, is_first_contact
 
 FOLLOWED = frozenset(
     ("letta_server", "letta_rule", "letta_direction", "local_store", "local_project", "local_direction")
 )
-
-
 Follows = Literal["plan", "run", ""]  # a plan to be looked at, a run that was queued, nothing
 
 
@@ -30,7 +29,10 @@ def change_connections(project: Project, changes: Mapping[str, Any], *, user: Us
     for name, value in changes.items():
         setattr(project, name, value)
     project.save(update_fields=list(changes))
-    return follow(project, user=user) if FOLLOWED & set(changes) else ""
+    if not FOLLOWED & set(changes):
+        return ""
+    close_elsewhere(project)
+    return follow(project, user=user)
 
 
 def follow(project: Project, *, user: User) -> Follows:
@@ -54,8 +56,10 @@ def bring_in_step(project: Project, *, user: User) -> SyncRun | None:
 
 def show_waiting(project: Project) -> None:
     """Show every live memory as waiting for the next run; as in step where there is no side to wait for."""
+    close_elsewhere(project)
     live = Memory.objects.live().filter(project=project)
     if has_sides(project):
         live.update(sync_state=SyncState.WAITING, waiting_since=Coalesce("waiting_since", Now()))
     else:
-        live.exclude(sync_state=SyncState.CONFLICT).update(sync_state=SyncState.SYNCED, waiting_since=None)
+        disputed = Conflict.objects.filter(memory__project=project, closed_at=None).values("memory")
+        live.exclude(pk__in=disputed).update(sync_state=SyncState.SYNCED, waiting_since=None)

@@ -12,7 +12,7 @@ from blocks.stores.base import Probe, StoreError
 from memoryhub.models import LettaServer, LocalStore, Project, Role
 from syncjobs.models import Connection, RunStatus, SyncRun
 from tests.conftest import person
-from tests.syncjobs.world import World
+from tests.syncjobs.world import World, history
 
 pytestmark = pytest.mark.django_db
 
@@ -82,6 +82,29 @@ def test_the_schedule_alone_queues_nothing(client: Client, olga: User, world: Wo
     world.project.refresh_from_db()
     assert (world.project.sync_mode, world.project.sync_minutes) == ("every", 5)
     assert not SyncRun.objects.exists()
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_a_conflict_with_a_server_that_is_gone_closes_and_its_text_stays(
+    client: Client, olga: User, world: World, left: bool
+) -> None:
+    memory = world.create("a\n", title="One")
+    world.synced()
+    world.letta.edit(world.letta.only().id, text="theirs\n")
+    world.edit(memory, text="mine\n")
+    world.run()
+    conflict = world.conflict()
+    server, store = world.project.letta_server, world.project.local_store
+    save(client, world.project, letta_server="", local_store=store.pk if left else "")  # type: ignore[union-attr]
+    conflict.refresh_from_db()
+    assert conflict.resolution == "moot"
+    assert (world.memory().text, world.memory().sync_state) == ("mine\n", "waiting" if left else "synced")
+    assert "theirs\n" in history(memory)
+    world.project.refresh_from_db()
+    save(client, world.project, letta_server=server.pk)  # type: ignore[union-attr]
+    world.run()
+    assert world.conflict().side["text"] == "theirs\n"
+    assert world.letta.texts() == ["theirs\n"]
 
 
 def test_without_sides_nothing_waits(client: Client, olga: User, world: World) -> None:
