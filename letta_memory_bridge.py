@@ -51,6 +51,7 @@ LABEL = re.compile(r"[A-Za-z0-9_/-]{1,50}")  # a server refuses to look for anot
 BLOCK_ID = re.compile(r"block-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 AGENT_ID = re.compile(r"agent-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LIMIT = 100_000  # characters of a new block
+IF_NEW = {"If-None-Match": "*"}  # a hub makes no second block of a label then; a Letta server knows no such thing
 TRIES = 10  # to append to a block that others are writing to
 TIMEOUT = 30.0  # seconds for one call
 LONGEST_SYNC = 600.0  # seconds
@@ -490,10 +491,20 @@ class LettaMemoryBridge:
         check_length(value, limit)
         if not label.strip():
             raise UsageError("A block needs a label.")
-        if not template and (taken := self.find_blocks(label)):
+        fields = {"is_template": template, "description": description, "tags": list(tags), "limit": limit}
+        if template:
+            return self._create(label, value, **fields)
+        self._check_free(label)
+        try:
+            return self._create(label, value, **fields, extra_headers=IF_NEW)
+        except Changed:  # somebody else made one just now
+            self._check_free(label)
+            raise
+
+    def _check_free(self, label: str) -> None:
+        if taken := self.find_blocks(label):
             hint = "--update replaces its text, --append adds to it (in Python: update_block, append_block)."
             raise LabelTaken(f"There is a block {label!r} already ({taken[0].id}).", hint)
-        return self._create(label, value, is_template=template, description=description, tags=list(tags), limit=limit)
 
     def _create(self, label: str, value: str, **fields: Any) -> str:
         """Create what is not there yet; where the answer is lost, look whether it is there now."""

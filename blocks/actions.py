@@ -6,14 +6,16 @@ from a side goes through `record`, which tells nobody.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from blocks.changes import announce
@@ -24,6 +26,7 @@ from memoryhub.bulk import update_rows
 from memoryhub.models import Project
 
 KEEP_DELETED = timedelta(days=30)
+NAMING = 0x4D4C << 48  # of an advisory lock: others than those of `blocks.changes`
 
 
 class EditedMeanwhile(Exception):
@@ -115,9 +118,28 @@ def free_label(title: str, uuid: UUID, taken: Iterable[str]) -> str:
     return f"{label}-{uuid.hex[:8]}" if label in taken or label in PRIVATE_LABELS else label
 
 
+@contextmanager
+def naming(project: Project, label: str) -> Iterator[None]:
+    """A transaction in which nobody else who asks for the same gives a memory of the project this label: look whether
+    it is free, and take it. No constraint can see to that, as sides may have blocks of one label, and agents make them.
+    """
+    with transaction.atomic():
+        _claim(project, label)
+        yield
+
+
+def _claim(project: Project, label: str) -> None:
+    """Until the transaction ends. On SQLite a transaction that writes is alone anyway."""
+    if label and connection.vendor == "postgresql":
+        name = hashlib.sha256(f"{project.pk} {label}".encode(errors="replace")).digest()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [NAMING | int.from_bytes(name[:6])])
+
+
 def label_for(project: Project, title: str, uuid: UUID) -> str:
-    """`free_label` among the memories of a project."""
+    """`free_label` among the memories of a project. Call it in the transaction that takes the label."""
     wanted = slugify_label(title)
+    _claim(project, wanted)
     taken = Memory.objects.filter(project=project, label=wanted).values_list("label", flat=True)
     return free_label(title, uuid, set(taken))
 

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 from pydantic import BaseModel, Field
 
-from blocks import agents, builtin, builtin_list
+from blocks import actions, agents, builtin, builtin_list
 from blocks.api import letta
 from blocks.api.letta_paging import AgentPage, agents_page
 from blocks.api.letta_shapes import BlockChanges, NewBlock, Order, show_agents, show_block
@@ -90,8 +90,13 @@ def count_blocks(request: HttpRequest, asked: Query[Filters]) -> int:
 
 @router.post("/blocks/")
 def create_block(request: HttpRequest, body: NewBlock) -> HttpResponse:
+    """As on Letta there may be several of one label; who wants no second one says `If-None-Match: *`."""
     who = caller(request, Role.EDITOR)
-    return shown(request, builtin.create(who.project, body.model_dump(), who.name))
+    with actions.naming(who.project, body.label):
+        only_new = "*" in letta.named(request, "If-None-Match")
+        if only_new and builtin_list.count(who.project, Wanted(label=body.label)):
+            return letta.answer(request, 412, f"There is a block labelled “{body.label}” already.")
+        return shown(request, builtin.create(who.project, body.model_dump(), who.name))
 
 
 @router.get("/blocks/{block_id}")

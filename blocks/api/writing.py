@@ -40,10 +40,11 @@ def create(who: Caller, wanted: NewMemory) -> tuple[Memory, bool]:
         return known, False
     given = wanted.model_dump(exclude_unset=True, exclude={"uuid"})
     shared = given.pop("shared", True)
-    state = _cleaned(given, DEFAULTS, who.project, None)
-    state["title"] = state.get("title") or title_from(state.get("text", ""))
     try:
-        return _as_stored(actions.create(who.project, state, agent=who.name, shared=shared, uuid=uuid)), True
+        with actions.naming(who.project, given.get("label", "")):
+            state = _cleaned(given, DEFAULTS, who.project, None)
+            state["title"] = state.get("title") or title_from(state.get("text", ""))
+            return _as_stored(actions.create(who.project, state, agent=who.name, shared=shared, uuid=uuid)), True
     except IntegrityError:  # the same call came twice at the same time
         if uuid and (known := _repeated(who.project, uuid)):
             return known, False
@@ -79,7 +80,7 @@ def change(another: Another, who: Caller, pk: int, wanted: MemoryChanges) -> Mem
     """Apply what is wanted to the memory as it is by then. Raises `Newer` where another revision was meant."""
     given = wanted.model_dump(exclude_unset=True)
     shared, added = given.pop("shared", None), given.pop("append", "")
-    with transaction.atomic():
+    with actions.naming(who.project, given.get("label", "")):
         memory = _locked(another, who, pk)
         if added:
             given["text"] = appended(given.get("text", memory.text), added)

@@ -53,12 +53,14 @@ def _show(
 
 def _save(request: Request, project: Project, memory: Memory) -> HttpResponse:
     form, base_number = _bound(request, project, memory)
-    if not form.is_valid():
-        return _show(request, project, memory, form, status=422)
     try:
-        saved = actions.edit(memory, form.changes, user=request.user, based_on=base_number, shared=form.sharing)
+        with actions.naming(project, request.POST.get("label", "")):
+            if valid := form.is_valid():
+                saved = actions.edit(memory, form.changes, user=request.user, based_on=base_number, shared=form.sharing)
     except actions.EditedMeanwhile as meanwhile:
         return _meanwhile(request, project, meanwhile.memory, form)
+    if not valid:
+        return _show(request, project, memory, form, status=422)
     messages.success(request, _said(saved, memory.number))
     return _show(request, project, saved) if wants_fragment(request) else redirect(saved)
 
@@ -97,12 +99,18 @@ def _said(saved: Memory, before: int) -> str:
 def new(request: Request, slug: str) -> HttpResponse:
     project = get_project(request, slug, Role.EDITOR)
     form = MemoryForm(request.POST or None, project=project)
-    if request.method == "POST" and form.is_valid():
-        made = actions.create(project, form.state, user=request.user, shared=form.cleaned_data["shared"])
+    if request.method == "POST" and (made := _made(request, project, form)):
         messages.success(request, f"“{made}” was made.")
         return redirect(made)
     context = {"project": project, "form": form, "kinds": KINDS, "preview": markdown.render(form["text"].value() or "")}
     return respond(request, "blocks/new.html", context, status=422 if request.method == "POST" else 200)
+
+
+def _made(request: Request, project: Project, form: MemoryForm) -> Memory | None:
+    with actions.naming(project, request.POST.get("label", "")):
+        if not form.is_valid():
+            return None
+        return actions.create(project, form.state, user=request.user, shared=form.cleaned_data["shared"])
 
 
 @require_POST

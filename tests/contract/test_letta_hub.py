@@ -5,6 +5,11 @@ So another hub can have this one as its Letta server. Where the hub differs on p
 
 from __future__ import annotations
 
+import json
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import httpx
 import pytest
 
 from tests.contract.differences import DIFFERENCES, FAILS
@@ -58,3 +63,23 @@ def test_the_digest_that_the_hub_computes_is_left_to_it(server: Server) -> None:
     assert server.ids("show_hidden_blocks=true") == before
     assert store.digest_id() in before
     assert store.look().print == store.look().print != ""
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "made"), [("/v1/blocks/", {"value": "x"}, 200), ("/api/memories", {"text": "x"}, 201)]
+)
+def test_of_many_that_want_a_label_at_once_one_gets_it(
+    server: Server, path: str, said: dict[str, str], made: int
+) -> None:
+    label = f"wanted-{uuid4().hex[:8]}"
+
+    def take(_: int) -> int:
+        headers = {"Authorization": f"Bearer {server.key}", "Content-Type": "application/json", "If-None-Match": "*"}
+        body = json.dumps(said | {"label": label}).encode()
+        with httpx.Client(trust_env=False, timeout=60) as client:
+            return client.post(server.url + path, content=body, headers=headers).status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = sorted(threads.map(take, range(24)))
+    assert answers == [made] + [412 if made == 200 else 409] * 23
+    assert len(server.ids(f"label={label}")) == 1

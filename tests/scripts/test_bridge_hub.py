@@ -13,10 +13,10 @@ from uuid import uuid4
 import pytest
 
 import letta_memory_bridge
-from letta_memory_bridge import LettaMemoryBridge
+from letta_memory_bridge import LabelTaken, LettaMemoryBridge
 from memoryhub.settings import BASE_DIR
 from tests.original_store import fill, memories, open_server
-from tests.scripts.bridge import bridge
+from tests.scripts.bridge import bridge, shell
 from tests.servers.web import WebServer
 
 pytestmark = pytest.mark.contract
@@ -54,6 +54,28 @@ def test_the_guides_examples(hub: WebServer, ours: LettaMemoryBridge, label: str
     done = bridge("sync", *key)  # there is nothing but the hub's own blocks
     assert (done.returncode, done.stdout[:16]) == (0, "Nothing to sync.")
     ours.sync_from_local_rag()
+
+
+def test_of_several_that_make_a_block_at_once_one_does(hub: WebServer, label: str) -> None:
+    key = ("--api-key", hub.tokens["editor"], "--url", hub.url)
+    with ThreadPoolExecutor(4) as threads:
+        done = list(threads.map(lambda text: shell("create-block", label, text, *key), "abcd"))
+
+    assert sorted(one.returncode for one in done) == [0, 1, 1, 1]
+    assert all(f"block '{label}' already" in one.stderr for one in done if one.returncode)
+
+
+def test_one_that_is_made_while_we_look_is_no_second_one(
+    ours: LettaMemoryBridge, label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours.create_block(label, "theirs")
+    find = ours.find_blocks
+    looks: Iterator[list[Any]] = iter([[]])  # the first finds nothing yet
+    monkeypatch.setattr(ours, "find_blocks", lambda name: next(looks, find(name)))
+
+    with pytest.raises(LabelTaken):
+        ours.create_block(label, "ours")
+    assert [block.value for block in find(label)] == ["theirs"]
 
 
 def test_an_agent_with_the_shared_memory_sees_what_is_remembered_later(ours: LettaMemoryBridge, label: str) -> None:

@@ -274,6 +274,37 @@ def test_the_same_call_many_times_at_once_makes_one_memory() -> None:
     assert Memory.objects.count() == 1
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="the tests' SQLite database is for one thread")
+def test_of_many_that_want_a_label_at_once_one_gets_it() -> None:
+    api, start, replies = api_for(Project.objects.create(slug="planner", name="Planner")), Barrier(6), []
+    other = api.make(title="other")["uuid"]
+
+    def take(name: int) -> None:
+        start.wait(30)
+        body = {"label": "wanted"}
+        replies.append(api.post("memories", {"title": "x", **body}) if name else api.patch(other, body))
+        connection.close()
+
+    together(take, 6)
+    assert sorted(reply.status_code for reply in replies)[1:] == [409] * 5
+    assert Memory.objects.filter(label="wanted").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="the tests' SQLite database is for one thread")
+def test_labels_made_from_a_title_at_once_differ() -> None:
+    api, start = api_for(Project.objects.create(slug="planner", name="Planner")), Barrier(6)
+
+    def make(name: int) -> None:
+        start.wait(30)
+        api.make(title="The same")
+        connection.close()
+
+    together(make, 6)
+    assert len(set(Memory.objects.values_list("label", flat=True))) == 6
+
+
 def together(work: Any, count: int) -> None:
     threads = [Thread(target=work, args=[number]) for number in range(count)]
     for thread in threads:
