@@ -224,10 +224,13 @@ class PurgeKind(models.TextChoices):
     TEXT = "text", "erased a piece of text"
     REVISIONS = "revisions", "removed the earlier revisions"
     MEMORY = "memory", "removed the memory"
+    BESIDE = "beside", "erased a piece of text in what is no memory"
 
 
 class Purge(models.Model):
     """That somebody removed something for good: who, when, and of how many versions; never what it was.
+
+    Of what is beside the memories, versions counts agents and blocks.
 
     waits: what is still to be erased, because a side shows it or somebody is writing it: `texts` (digests of whole
     ones), `states` (hashes), and `for`: whom it waits for, in words.

@@ -12,7 +12,7 @@ from typing import Any
 from django.db import connections, transaction
 from django.db.models import Model
 
-from blocks.models import BlockExtra, Memory, Purge, Text, digest_of
+from blocks.models import Agent, BlockExtra, Memory, PrivateBlock, Purge, Text, digest_of
 from blocks.state import State, clean_tags, slugify_label, state_hash
 from memoryhub.bulk import update_rows
 from memoryhub.models import Project
@@ -108,22 +108,6 @@ def erase_revisions(memory: Memory, secret: Secret, new_texts: dict[str, str]) -
     return count + len(changed)
 
 
-def is_in_extra(extra: BlockExtra, secret: Secret) -> bool:
-    """Whether it stands in what only a block of the built-in Letta server says."""
-    return secret.within([extra.marks, extra.metadata, extra.fields])
-
-
-def erase_extra(memory: Memory, secret: Secret) -> bool:
-    """Put the mark into that; whether it stood there."""
-    extra = BlockExtra.objects.filter(memory=memory).first()
-    if extra is None or not is_in_extra(extra, secret):
-        return False
-    extra.marks, extra.metadata, extra.fields = secret.erase([extra.marks, extra.metadata, extra.fields])
-    extra.version += 1
-    extra.save(update_fields=["marks", "metadata", "fields", "version"])
-    return True
-
-
 def drop_revisions(memory: Memory) -> tuple[int, set[str]]:
     """Remove all revisions but the current one; how many, and the texts that were only in them."""
     earlier = memory.revisions.exclude(number=memory.number)
@@ -164,3 +148,70 @@ def scrub() -> bool:
 
 def _parts(rows: list[str]) -> Iterator[list[str]]:
     return (rows[first : first + PART] for first in range(0, len(rows), PART))
+
+
+# --- What agents said to the built-in Letta server, and what is no memory -----------------------------------
+
+Said = BlockExtra | PrivateBlock | Agent
+COLUMNS: dict[type[Said], tuple[str, ...]] = {
+    BlockExtra: ("marks", "metadata", "fields"),
+    PrivateBlock: ("label", "text", "description", "tags", "metadata", "fields"),
+    Agent: ("name", "description", "tags", "metadata", "settings"),
+}
+OF_DIGEST = ("description",)  # all else of a digest is computed
+NAMED_BY_US = ("fields", "settings")  # the names in these are of our own making
+
+
+def erase_extra(memory: Memory, secret: Secret) -> bool:
+    """Put the mark into what a memory says as a block and in no field of its own; whether it occurred there."""
+    row = BlockExtra.objects.filter(memory=memory).first()
+    return row is not None and _erase_said(row, secret)
+
+
+def erase_beside(project: Project, secret: Secret) -> int:
+    """Put the mark into agents and blocks that are no memories; in how many it occurred. Call it in a transaction."""
+    tables: tuple[Any, ...] = (PrivateBlock, Agent)
+    rows = (row for table in tables for row in table.objects.select_for_update().filter(project=project))
+    return sum(_erase_said(row, secret) for row in list(rows))
+
+
+def holds(row: Said, secret: Secret) -> bool:
+    return bool(_tainted(row, secret))
+
+
+def _tainted(row: Said, secret: Secret) -> list[str]:
+    """The columns in which it occurs."""
+    columns = OF_DIGEST if isinstance(row, PrivateBlock) and row.is_digest else COLUMNS[type(row)]
+    return [name for name in columns if secret.within(_words(row, name), name)]
+
+
+def _words(row: Said, name: str) -> Any:
+    value = getattr(row, name)
+    return list(value.values()) if name in NAMED_BY_US else value
+
+
+def _erase_said(row: Said, secret: Secret) -> bool:
+    names = _tainted(row, secret)
+    if not names:
+        return False
+    for name in names:
+        value = getattr(row, name)
+        named = name in NAMED_BY_US
+        setattr(row, name, {k: secret.erase(v, k) for k, v in value.items()} if named else secret.erase(value, name))
+    for name in {"tags", "marks"}.intersection(names):
+        setattr(row, name, list(dict.fromkeys(getattr(row, name))))
+    _fit(row, names)
+    row.save()
+    return True
+
+
+def _fit(row: Said, changed: list[str]) -> None:
+    """Make a row what it may be, after the mark was put into it."""
+    if isinstance(row, Agent):
+        row.name = row.name[:200]
+        return
+    row.version += 1
+    if isinstance(row, PrivateBlock):
+        row.limit = max(row.limit, len(row.text))  # the mark can be longer
+    if isinstance(row, PrivateBlock) and "label" in changed:  # an agent sees no two blocks of a label
+        row.label = f"{row.label[:41]}-{row.uuid.hex[:8]}"

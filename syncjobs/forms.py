@@ -106,7 +106,9 @@ class SecretForm(SureForm):
         widget=HiddenAgain(attrs={"class": "field", "rows": 3, "autocomplete": "off", "spellcheck": "false"}),
     )
     everywhere = forms.BooleanField(
-        required=False, initial=True, label="In every memory of this project, not only in this"
+        required=False,
+        initial=True,
+        label="In every memory of this project, and in what its agents keep here beside them; not only in this",
     )
     field_order = ("secret", "everywhere", "sure")
 

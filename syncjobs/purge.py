@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import models, transaction
@@ -53,6 +54,18 @@ def erase_text(memories: Iterable[Memory], secret: Secret, *, user: User) -> lis
 
 
 @sensitive_variables("secret")
+def erase_everywhere(project: Project, secret: Secret, *, user: User) -> list[Purge]:
+    """`erase_text` for all memories of a project, and for the agents and blocks there that are no memories."""
+    purges = erase_text(find(project, secret), secret, user=user)
+    with transaction.atomic():
+        count = purge.erase_beside(project, secret)
+        made = _noted(project, PurgeKind.BESIDE, user, count) if count else None
+    if made:
+        finish([made])
+    return [*purges, made] if made else purges
+
+
+@sensitive_variables("secret")
 def find(project: Project, secret: Secret) -> list[Memory]:
     """The memories of a project that hold a piece of text anywhere: now, in their history, or in what sides showed."""
     found: set[int] = set()
@@ -60,7 +73,7 @@ def find(project: Project, secret: Secret) -> list[Memory]:
         if secret.within(memory.state):
             found.add(memory.pk)
     for extra in BlockExtra.objects.filter(memory__project=project).iterator():
-        if purge.is_in_extra(extra, secret):
+        if purge.holds(extra, secret):
             found.add(extra.memory_id)
     for model in _tables():
         rows = model._base_manager.filter(memory__project=project)
@@ -247,17 +260,14 @@ def _note(
     lost = set(texts) | _clear_journal(memory, timezone.now() - AGENTS_COPY)
     held = lost & _texts(memory, but=Revision)
     waits = {"texts": sorted(held), "states": sorted(states)}
-    row = Purge.objects.create(
-        project=memory.project,
-        memory=memory,
-        kind=kind,
-        user=user,
-        author=user.get_username(),
-        versions=versions,
-        waits=waits,
-    )
+    row = _noted(memory.project, kind, user, versions, memory=memory, waits=waits)
     row.lost = lost - held  # type: ignore[attr-defined]  # for `finish`, after the transaction
     return row
+
+
+def _noted(project: Project, kind: PurgeKind, user: User, versions: int, **more: Any) -> Purge:
+    author = user.get_username()
+    return Purge.objects.create(project=project, kind=kind, user=user, author=author, versions=versions, **more)
 
 
 # --- what is left ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from django.shortcuts import redirect
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_POST, require_safe
 
-from blocks.models import Memory, Purge
+from blocks.models import Memory, Purge, PurgeKind
 from blocks.views.common import get_memory, row_of
 from memoryhub.http import Request, respond
 from memoryhub.models import Project, Role
@@ -49,8 +49,10 @@ def text(request: Request, slug: str, uuid: UUID) -> HttpResponse:
     if not form.is_valid():
         return _page(request, project, memory, status=422, text_form=form)
     secret = form.cleaned_data["secret"]
-    memories = purge.find(project, secret) if form.cleaned_data["everywhere"] else [memory]
-    purges = purge.erase_text(memories, secret, user=request.user)
+    if form.cleaned_data["everywhere"]:
+        purges = purge.erase_everywhere(project, secret, user=request.user)
+    else:
+        purges = purge.erase_text([memory], secret, user=request.user)
     if not purges:
         form.add_error("secret", "This occurs nowhere here, so nothing was changed. Is it spelt exactly so?")
         return _page(request, project, memory, status=422, text_form=form)
@@ -59,11 +61,23 @@ def text(request: Request, slug: str, uuid: UUID) -> HttpResponse:
 
 
 def _said(purges: list[Purge], shown: int) -> str:
-    versions, memories = sum(row.versions for row in purges), len(purges)
-    of = f"{memories:,} memories" if memories != 1 else "this memory" if purges[0].memory_id == shown else "one memory"
-    said = f"Erased in {versions:,} revision{'s' * (versions != 1)} of {of}."
+    beside = sum(row.versions for row in purges if row.kind == PurgeKind.BESIDE)
+    of_memories = [row for row in purges if row.kind != PurgeKind.BESIDE]
+    places = [_in_revisions(of_memories, shown)] if of_memories else []
+    places += [_in_others(beside)] if beside else []
+    said = f"Erased in {' and in '.join(places)}."
     waits = dict.fromkeys(reason for row in purges for reason in row.waits_for)
     return f"{said} Still waits for: {', '.join(waits)}." if waits else said
+
+
+def _in_revisions(purges: list[Purge], shown: int) -> str:
+    versions, memories = sum(row.versions for row in purges), len(purges)
+    of = f"{memories:,} memories" if memories != 1 else "this memory" if purges[0].memory_id == shown else "one memory"
+    return f"{versions:,} revision{'s' * (versions != 1)} of {of}"
+
+
+def _in_others(count: int) -> str:
+    return f"{count:,} agents or blocks that are no memories" if count != 1 else "1 agent or block that is no memory"
 
 
 @require_POST

@@ -12,11 +12,11 @@ from django.db import connection
 from django.db.models import BinaryField
 from django.utils import timezone
 
-from blocks import actions, builtin
+from blocks import actions, agents, builtin, digest
 from blocks.models import Memory, Purge, Revision, Text
 from blocks.purge import MARK, Secret
 from blocks.search import matching
-from memoryhub.models import Role
+from memoryhub.models import Project, Role
 from syncjobs import purge
 from syncjobs.conflicts import resolve
 from syncjobs.models import Conflict, Connection, Intent, Replica
@@ -61,6 +61,11 @@ def in_database(secret: str = SECRET) -> list[str]:
     if matching(Memory.objects.all(), secret).exists():
         found.append("search index")
     return sorted(set(found))
+
+
+def again(world: World, row: Any) -> Any:
+    """A block as it is now."""
+    return builtin.find(world.project, row.uuid)
 
 
 def said(value: Any) -> str:
@@ -362,6 +367,74 @@ def test_nothing_found_changes_nothing(world, erase):
     assert erase(memory, secret="something else") == []
     assert list(Revision.objects.values()) == before
     assert not Purge.objects.exists()
+
+
+# --- what agents say to the built-in Letta server, and what is no memory
+
+
+def test_what_a_memory_says_in_no_field_of_its_own(world, erase):
+    metadata = {"title": f"is {SECRET}", "foreign": {SECRET: [1, SECRET]}}
+    fields = {"template_name": SECRET, "tags": [f"memhub:{SECRET}", "memhub:other"]}
+    memory = builtin.create(world.project, {"label": "a", "value": TEXT, "metadata": metadata, **fields}, "Claude")
+    version = builtin.version_of(memory)
+    world.synced()
+    erase()
+    world.run()
+    nowhere(world)
+    block = builtin.block_of(again(world, memory))
+    assert block["metadata"] == {"title": f"is {MARK}", "foreign": {MARK: [1, MARK]}}
+    assert (block["template_name"], block["tags"]) == (MARK, [f"memhub:{MARK}", "memhub:other"])
+    assert builtin.version_of(again(world, memory)) != version
+
+
+def test_metadata_alone_needs_no_push(world, erase):
+    block = {"label": "a", "value": "text", "metadata": {"foreign": SECRET}}
+    memory: Any = builtin.create(world.project, block, "Claude")
+    world.synced()
+    (row,) = erase()
+    assert (row.memory, row.kind, row.versions, bool(row.done_at)) == (memory, "text", 0, True)
+    nowhere(world)
+    assert memory.revisions.count() == 1
+    assert quiet(world.run())
+
+
+def test_what_is_no_memory(world, olga):
+    said = {"value": TEXT, "description": SECRET, "tags": [SECRET, "a"], "metadata": {"a": [{SECRET: SECRET}]}}
+    blocks = {"label": "human"}, {"label": SECRET, "is_template": True}, {"label": "x", "hidden": True}
+    made = [builtin.create(world.project, said | {"entity_id": SECRET} | block, "Claude") for block in blocks]
+    settings = {"system": TEXT, "llm_config": {SECRET: SECRET}}
+    named = {"name": f"{SECRET} agent", "description": SECRET, "tags": [SECRET], "metadata": {"a": SECRET}}
+    agent = agents.create(world.project, named | {"settings": settings}, blocks=[made[0].uuid], agent="Claude")
+    (row,) = purge.erase_everywhere(world.project, Secret(SECRET), user=olga)
+    assert in_database() == []
+    assert (row.kind, row.memory, row.versions, row.author, bool(row.done_at)) == ("beside", None, 4, "olga", True)
+    assert not Memory.objects.exists()
+    human, template = (again(world, block) for block in made[:2])
+    assert (human.text, human.tags, human.version) == (CLEAN, [MARK, "a"], 2)
+    assert template.label == f"purged-{template.uuid.hex[:8]}"
+    agent.refresh_from_db()
+    assert (agent.name, agent.settings) == (f"{MARK} agent", {"system": CLEAN, "llm_config": {MARK: MARK}})
+    assert purge.erase_everywhere(world.project, Secret(SECRET), user=olga) == []
+
+
+def test_what_the_hub_itself_names_stays(world, olga):
+    own = digest.block_of(world.project)
+    builtin.update(own, {"description": "human words"}, "Claude")
+    block = builtin.create(world.project, {"label": "x", "value": "y", "hidden": True, "entity_id": "e"}, "Claude")
+    for word in ("shared_memory", "memhub:digest", "computed_by", "hidden", "entity_id", "human words"):
+        purge.erase_everywhere(world.project, Secret(word), user=olga)
+    shown = builtin.block_of(again(world, own))
+    assert (shown["label"], shown["tags"]) == ("shared_memory_planner", ["memhub:digest:planner"])
+    assert (shown["metadata"], shown["description"]) == ({"computed_by": "memoryhub"}, MARK)
+    assert builtin.block_of(again(world, block))["entity_id"] == "e"
+
+
+def test_agents_and_blocks_of_another_project_keep_theirs(world, olga):
+    other = Project.objects.create(slug="other", name="Other")
+    theirs = builtin.create(other, {"label": "human", "value": TEXT}, "Claude")
+    purge.erase_everywhere(world.project, Secret(SECRET), user=olga)
+    theirs.refresh_from_db()
+    assert theirs.text == TEXT
 
 
 # --- revisions, and whole memories

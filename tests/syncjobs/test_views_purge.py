@@ -5,7 +5,7 @@ import logging
 import pytest
 from django.urls import reverse
 
-from blocks import actions
+from blocks import actions, builtin
 from blocks.models import Memory, Purge
 from memoryhub.models import Role
 from tests.conftest import person
@@ -90,6 +90,21 @@ def test_everywhere_reaches_the_other_memories(client, memory, world):
     assert "of 2 memories" in erase(client, memory, everywhere="on").text
     other.refresh_from_db()
     assert SECRET not in other.text + other.title + other.label
+
+
+def test_everywhere_reaches_what_agents_keep(client, memory, world):
+    builtin.create(world.project, {"label": "human", "value": SECRET}, "Claude")
+    page = erase(client, memory, everywhere="on").text
+    assert "Erased in 1 revision of this memory and in 1 agent or block that is no memory." in page
+    page = client.get(reverse("activity", args=["planner"])).text
+    assert "erased a piece of text for good, in 1 agent or block that is no memory" in page
+
+
+def test_it_may_stand_only_in_what_agents_keep(client, memory, world):
+    for label in ("human", "persona"):
+        builtin.create(world.project, {"label": label, "value": "another one"}, "Claude")
+    page = erase(client, memory, secret="another one", everywhere="on").text
+    assert "Erased in 2 agents or blocks that are no memories." in page
 
 
 def test_otherwise_only_this_one(client, memory, world):
