@@ -30,7 +30,7 @@ from memoryhub.rates import Buckets
 from memoryhub.tokens import Caller, TokenRefused
 
 logger = logging.getLogger(__name__)
-buckets = Buckets(settings.TOKEN_RATE)
+buckets = Buckets(settings.TOKEN_RATE, settings.DATA_DIR / "rates")
 
 
 class Limited(Exception):

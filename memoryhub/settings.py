@@ -46,7 +46,7 @@ HISTORY_FULL_DAYS = env.number("HISTORY_FULL_DAYS", 30, lowest=0, highest=36500)
 
 # --- Agents and scripts ---------------------------------------------------------------------------------
 
-TOKEN_RATE = env.number("TOKEN_RATE", 10_000, highest=1_000_000)  # requests a minute for each token and process
+TOKEN_RATE = env.number("TOKEN_RATE", 10_000, highest=1_000_000)  # requests a minute for each token
 
 # --- Django ---------------------------------------------------------------------------------------------
 

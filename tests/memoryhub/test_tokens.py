@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,6 +16,7 @@ from django.utils import timezone
 from memoryhub import api, tokens
 from memoryhub.models import ApiToken, Membership, Project, Role
 from memoryhub.rates import Buckets
+from memoryhub.settings import BASE_DIR
 
 pytestmark = pytest.mark.django_db
 
@@ -102,9 +107,9 @@ def test_the_last_use_is_noted(client: Client, project: Project) -> None:
 
 
 def test_who_calls_too_often_is_told_when_to_come_back(
-    client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+    client: Client, project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(api, "buckets", Buckets(2))
+    monkeypatch.setattr(api, "buckets", Buckets(2, tmp_path / "rates"))
     _, first = tokens.issue(project, "Claude")
     _, second = tokens.issue(project, "GPT")
     assert [ask(client, first)[0] for _ in range(3)] == [200, 200, 429]
@@ -113,10 +118,38 @@ def test_who_calls_too_often_is_told_when_to_come_back(
     assert ask(client, second)[0] == 200
 
 
-def test_a_bucket_fills_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_fills_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     now = [100.0]
     monkeypatch.setattr("memoryhub.rates.time.monotonic", lambda: now[0])
-    bucket = Buckets(60)
+    bucket = Buckets(60, tmp_path / "rates")
     assert [bucket.take(1) for _ in range(61)] == [0] * 60 + [1]
     now[0] += 1
     assert [bucket.take(1), bucket.take(1)] == [0, 1]
+    assert bucket.take(2) == 0
+    now[0] = 1.0  # the machine was started anew
+    assert bucket.take(1) == 1
+    now[0] += 1
+    assert bucket.take(1) == 0
+
+
+TAKE = """
+import sys
+from pathlib import Path
+from memoryhub.rates import Buckets
+bucket = Buckets(100, Path(sys.argv[1]))
+print(sum(bucket.take(7) == 0 for _ in range(90)))
+"""
+
+
+def test_processes_count_together(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TAKE, str(tmp_path / "rates")]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=BASE_DIR) for _ in range(3)]
+    began = time.monotonic()
+    allowed = sum(int(process.communicate()[0]) for process in running)
+    assert 100 <= allowed <= 101 + (time.monotonic() - began + 5) * 100 / 60
+
+
+def test_what_cannot_be_counted_is_let_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bucket = Buckets(1, tmp_path / "nowhere" / "rates")
+    assert [bucket.take(1), bucket.take(1)] == [0, 0]
+    assert caplog.text.count("not counted") == 1
