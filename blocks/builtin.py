@@ -120,14 +120,16 @@ def block_of(row: Row) -> Block:
 def metadata_of(memory: Memory, given: Mapping[str, Any]) -> dict[str, Any]:
     """The metadata of a block: as it was given, with what the fields say by now.
 
-    What the hub puts into every memory by itself (the usual kind, when it was made) is left out unless it was given.
+    What the hub puts into every memory by itself (the usual kind, when it was made) is left out unless it was given; a
+    number or a list given under such a name is not the field, and stays.
     """
     shown = dict(given)
     for name in IN_METADATA:
         value, said = getattr(memory, name), given.get(name)
-        if value and (said or not _by_itself(name, value)):
+        named = isinstance(said, str) and said != ""
+        if value and (named or not _by_itself(name, value)):
             shown[name] = value
-        elif not value and said and isinstance(said, str):
+        elif not value and named:
             del shown[name]
     return shown
 

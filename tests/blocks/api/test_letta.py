@@ -190,6 +190,7 @@ METADATA: list[dict[str, Any]] = [
     {"title": "A title", "kind": "error", "source": "ci", "created_at": "2026-01-02", "more": 1},
     {"title": "", "kind": "", "created_at": ""},
     {"title": 5, "kind": None, "source": ["x"]},
+    {"kind": 5, "created_at": 1_700_000_000},
     {"kind": "project_details"},
     {"memhub_id": "x", "priority": "high"},
 ]
