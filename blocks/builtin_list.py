@@ -6,6 +6,7 @@ puts them together.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,13 @@ def page(
     return rows[::-1] if backwards else rows
 
 
+def containing(rows: QuerySet[Any], column: str, words: str) -> Q:
+    """That a column holds words, whether in capitals or not, which SQLite's LIKE knows of ASCII letters only."""
+    if words.isascii() or connections[rows.db].vendor != "sqlite":
+        return Q(**{f"{column}__icontains": words})
+    return Q(**{f"{column}__iregex": re.escape(words)})
+
+
 def count(project: Project, wanted: Wanted) -> int:
     return sum(chosen.count() for chosen, _ in _tables(project, wanted))
 
@@ -117,8 +125,9 @@ def _narrowed(rows: QuerySet[Any], project: Project, wanted: Wanted, fields: str
         f"{fields}template_name": wanted.template_name,
         f"{fields}project_id": wanted.project_id,
     }
-    equal["label__icontains"] = wanted.label_search
     rows = rows.filter(**{name: value for name, value in equal.items() if value})
+    if wanted.label_search:
+        rows = rows.filter(containing(rows, "label", wanted.label_search))
     if wanted.value_search:
         rows = rows.filter(_saying(rows, project, wanted.value_search))
     if wanted.description_search:
@@ -129,7 +138,7 @@ def _narrowed(rows: QuerySet[Any], project: Project, wanted: Wanted, fields: str
 
 
 def _saying(rows: QuerySet[Any], project: Project, words: str) -> Q:
-    said = Q(text__icontains=words)
+    said = containing(rows, "text", words)
     if rows.model is Memory or not rows.filter(is_digest=True).exists():
         return said
     own = digest.block_of(project)
@@ -138,8 +147,8 @@ def _saying(rows: QuerySet[Any], project: Project, words: str) -> Q:
 
 
 def _described(rows: QuerySet[Any], words: str) -> Q:
-    said = Q(description__icontains=words)
-    return said | Q(description="", title__icontains=words) if rows.model is Memory else said
+    said = containing(rows, "description", words)
+    return said | (Q(description="") & containing(rows, "title", words)) if rows.model is Memory else said
 
 
 def _tagged(rows: QuerySet[Any], project: Project, tags: Sequence[str], every: bool) -> QuerySet[Any]:

@@ -17,7 +17,7 @@ from blocks.api.letta_blocks import changed, shown
 from blocks.api.letta_paging import AgentPage, agents_page
 from blocks.api.letta_shapes import AgentChanges, BlockChanges, NewAgent, Order, show_agent, show_agents, show_block
 from blocks.builtin import Row
-from blocks.builtin_list import UnknownCursor, holding
+from blocks.builtin_list import UnknownCursor, containing, holding
 from blocks.models import Agent
 from memoryhub.api import caller
 from memoryhub.models import Project, Role
@@ -35,16 +35,19 @@ class Filters(BaseModel):
     base_template_id: str | None = None
     identity_id: str | None = None
     identifier_keys: list[str] | None = None
+    created_by_id: str | None = None
+    last_stop_reason: str | None = None
     show_hidden_agents: bool = False
 
     def chosen(self, project: Project) -> QuerySet[Agent]:
         rows = agents.of_project(project)
-        if self.identity_id or self.identifier_keys:
-            return rows.none()  # no agent here has an identity
-        if self.name is not None:
-            rows = rows.filter(name=self.name)
+        if self.identity_id or self.identifier_keys or self.last_stop_reason:
+            return rows.none()  # no agent here has an identity, and none ever ran
+        for column, wanted in (("name", self.name), ("made_by", self.created_by_id)):
+            if wanted is not None:
+                rows = rows.filter(**{column: wanted})
         if self.query_text:
-            rows = rows.filter(name__icontains=self.query_text)
+            rows = rows.filter(containing(rows, "name", self.query_text))
         for key in ("project_id", "template_id", "base_template_id"):
             if value := getattr(self, key):
                 rows = rows.filter(**{f"settings__{key}": value})

@@ -20,13 +20,13 @@ from memoryhub.models import Project, Role
 
 MOST = 10_000  # blocks of a page
 Count = Annotated[int, Field(ge=-(2**31), lt=2**31)]
-Search = Annotated[str | None, Field(max_length=200)]
+Search = Annotated[str | None, Field(min_length=1, max_length=200)]
 
 router = Router()
 
 
 class Filters(BaseModel):
-    label: str | None = None
+    label: Annotated[str | None, Field(min_length=1)] = None
     templates_only: bool = False
     name: Search = None
     project_id: str | None = None

@@ -11,8 +11,13 @@ DIFFERENCES = {
     "tags": "Tags come back sorted, each once, without blanks at their ends.",
     "labels": "Blocks of any label can be asked for; Letta refuses to look for some that it has.",
     "slash_in_label": "A label with a slash works in `core-memory/blocks/{label}`; Letta answers 404.",
+    "label_and_search": "`label` and `label_search` given together must both fit; Letta then looks at `label` alone.",
     "searches": "`%` and `_` are themselves in a search; Letta takes them for any characters.",
     "limits": "A text longer than its limit, a limit below 1 and an empty label are 422; Letta takes them.",
+    "sizes": (
+        "A text has at most 1,000,000 characters, a label 500, a `kind` in metadata 400, an agent's name 200; a block"
+        " at most 20 tags that begin with `memhub:`. More is 422; Letta takes it."
+    ),
     "storable": (
         "What some store cannot keep (NUL, half a character, numbers beyond 64 bits) is 422; Letta drops it or fails."
     ),
@@ -21,6 +26,10 @@ DIFFERENCES = {
     "no_agent_needs_a_model": "An agent needs no model, and any name of one is taken.",
     "missing_blocks": "An agent cannot be given a block that is not there: 404; Letta leaves it out, or fails.",
     "one_label": "An agent cannot be made with two blocks of a label: 409; Letta keeps one of them.",
+    "said_nothing": (
+        "What was not said is empty: Letta describes `human` and `persona` blocks in words of its own, and says null"
+        " for an agent's metadata where the hub says `{}`."
+    ),
     "relations": "Agents always come with their blocks and tags; Letta wants `include` for that.",
     "oldest_first": "The blocks of an agent are in the order they were made in; Letta orders them by id.",
     "health": "Health answers at `/health` too, and says version `0.16.8+memoryhub`.",

@@ -147,6 +147,41 @@ def test_filters(server: Server, client: Letta, tag: str) -> None:
     assert ids() == {one, two}
 
 
+def test_searches_know_the_capitals_of_all_alphabets(client: Letta, tag: str) -> None:
+    fields: Any = {"value": "Ärger mit ΩMEGA (3 €)", "description": "Größe", "label": "ÉTÉ", "tags": [tag]}
+    id = client.blocks.create(**fields).id
+    client.agents.create(name=f"Élan {tag}", tags=[tag], **MODEL)
+
+    searches: Any = [{"value_search": "ωmega (3 €"}, {"value_search": "äRGER"}, {"description_search": "GRÖ"}]
+    for search in searches:
+        assert [block.id for block in client.blocks.list(tags=[tag], **search)] == [id]
+    assert list(client.blocks.list(tags=[tag], value_search="ωmega.")) == []
+    assert len(list(client.agents.list(tags=[tag], query_text="éLAN"))) == 1
+
+
+METADATA: list[dict[str, Any]] = [
+    {"kind": 5, "created_at": 1_700_000_000, "title": ["x"], "source": True},
+    {"kind": {"of": "ours"}, "status": 0, "priority": 1.5, "created_at": [2026, 1, 2]},
+    {"kind": "project_details", "created_at": "2026, in May", "memhub": None},
+]
+
+
+@pytest.mark.parametrize("metadata", METADATA)
+def test_metadata_comes_back_whatever_its_names(client: Letta, metadata: dict[str, Any]) -> None:
+    made = client.blocks.create(label="x", value="y", metadata=metadata)
+    other = client.blocks.create(label="x", value="y", metadata={"kind": "error", "created_at": "2026-01-02", "a": 1})
+    for block in (made, client.blocks.update(other.id, metadata=metadata), client.blocks.update(made.id, value="z")):
+        assert block.metadata == metadata
+        assert client.blocks.retrieve(block.id).metadata == metadata
+
+
+def test_two_filters_by_label(server: Server, tag: str, other: Any) -> None:
+    id = server.block(tags=[tag], label=f"{tag}-one")["id"]
+
+    assert server.ids(f"label={tag}-one&label_search=ONE") == [id]
+    assert server.ids(f"label={tag}-one&label_search=two") == other("label_and_search", [id], [])
+
+
 def test_filter_by_how_many_agents_see_a_block(client: Letta, tag: str) -> None:
     def ids(**filters: Any) -> set[str]:
         return {block.id for block in client.blocks.list(tags=[tag], **filters)}
@@ -190,6 +225,11 @@ def test_count(server: Server, tag: str, other: Any) -> None:
         ("order_by=label", "", 422, 422),
         ("templates_only=maybe", "", 422, 422),
         (f"value_search={'x' * 201}", "", 422, 422),
+        ("value_search=", "", 422, 422),
+        ("description_search=", "", 422, 422),
+        ("label_search=", "", 422, 422),
+        ("label=", "", 422, 422),
+        ("name=", "", 422, 422),
         ("limit=-1", "ranges", 500, 422),
         ("limit=0", "ranges", 200, 422),
         (f"limit={10**20}", "ranges", 500, 422),
@@ -224,6 +264,10 @@ def test_what_a_list_refuses(server: Server, other: Any, query: str, why: str, l
         ({"label": "a\0b"}, "storable", 500, 422),
         ({"value": "\ud800"}, "storable", 500, 422),
         ({"limit": 2**31}, "storable", 500, 422),
+        ({"value": "x" * 1_000_001, "limit": 2_000_000}, "sizes", 200, 422),
+        ({"metadata": {"kind": "x" * 401}}, "sizes", 200, 422),
+        ({"label": "x" * 501}, "sizes", 200, 422),
+        ({"tags": [f"memhub:{number}" for number in range(21)]}, "sizes", 200, 422),
     ],
 )
 def test_what_a_new_block_may_be(
@@ -315,6 +359,10 @@ def test_agents_are_listed(client: Letta, server: Server, tag: str) -> None:
     assert ids(name=f"{tag} 3") == [made[3]]
     assert ids(query_text=tag.upper(), order="asc") == made
     assert ids(tags=[tag], project_id="none") == []
+    assert ids(tags=[tag], created_by_id="nobody") == ids(tags=[tag], last_stop_reason="error") == []
+    maker = client.agents.retrieve(made[0]).created_by_id
+    assert ids(tags=[tag], created_by_id=maker, order="asc") == made
+    assert server.call("GET", f"/v1/agents/count?tags={tag}&last_stop_reason=error")[1] == 0
     assert server.call("GET", f"/v1/agents/count?tags={tag}")[1] == 4
 
 
@@ -377,6 +425,14 @@ def test_the_blocks_of_an_agent_are_paged(client: Letta, other: Any) -> None:
     assert [block.id for block in client.agents.blocks.list(agent, limit=2)] == expected[::-1]
 
 
+def test_what_an_agent_says_that_said_nothing(client: Letta, other: Any) -> None:
+    agent = client.agents.create(memory_blocks=[{"label": "human", "value": "h"}], **MODEL)
+
+    assert (agent.metadata, agent.description) == (other("said_nothing", None, {}), None)
+    described = agent.blocks[0].description or ""
+    assert described.startswith("The human block") is other("said_nothing", True, False)
+
+
 def test_many_agents_see_a_block(client: Letta) -> None:
     block = client.blocks.create(label="shared", value="x").id
     made = [client.agents.create(block_ids=[block], **MODEL).id for _ in range(3)]
@@ -404,6 +460,7 @@ def test_what_a_new_agent_may_be(server: Server, other: Any) -> None:
     assert made(**MODEL, block_ids=[same[0], same[0]]) == 200
     assert made(**MODEL, block_ids=[GONE]) == other("missing_blocks", 200, 404)
     assert made(**MODEL, block_ids=same) == other("one_label", 200, 409)
+    assert made(**MODEL, name="x" * 201) == other("sizes", 200, 422)
     assert made(name="no model") == other("no_agent_needs_a_model", 400, 200)
 
 
