@@ -12,7 +12,7 @@ DIFFERENCES = {
     "labels": "Blocks of any label can be asked for; Letta refuses to look for some that it has.",
     "slash_in_label": "A label with a slash works in `core-memory/blocks/{label}`; Letta answers 404.",
     "label_and_search": "`label` and `label_search` given together must both fit; Letta then looks at `label` alone.",
-    "searches": "`%` and `_` are themselves in a search; Letta takes them for any characters.",
+    "searches": r"`%`, `_` and `\` are themselves in a search; Letta reads them as a pattern.",
     "limits": "A text longer than its limit, a limit below 1 and an empty label are 422; Letta takes them.",
     "sizes": (
         "A text has at most 1,000,000 characters, a label 500, a `kind` in metadata 400, an agent's name 200; a block"
@@ -31,7 +31,10 @@ DIFFERENCES = {
         " for an agent's metadata where the hub says `{}`."
     ),
     "relations": "Agents always come with their blocks and tags; Letta wants `include` for that.",
-    "oldest_first": "The blocks of an agent are in the order they were made in; Letta orders them by id.",
+    "oldest_first": (
+        "The blocks of an agent, and blocks listed by how many agents see them, are in the order they were made in;"
+        " Letta orders them by id, and repeats some of the latter on the next page."
+    ),
     "health": "Health answers at `/health` too, and says version `0.16.8+memoryhub`.",
     "memories": "A memory cannot become hidden, a template, `human` or `persona`: 422. Make a new block.",
     "digest": (

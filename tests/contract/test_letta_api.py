@@ -196,11 +196,23 @@ def test_filter_by_how_many_agents_see_a_block(client: Letta, tag: str) -> None:
     assert ids(connected_to_agents_count_gt=0, connected_to_agents_count_lt=2) == {one}
 
 
+def test_the_order_of_blocks_by_how_many_agents_see_them(server: Server, tag: str, other: Any) -> None:
+    made = [server.block(tags=[tag])["id"] for _ in range(6)]
+    expected, query = other("oldest_first", sorted(made), made), f"tags={tag}&connected_to_agents_count_eq=0"
+
+    assert server.ids(query) == expected
+    assert server.ids(f"{query}&order=desc") == expected[::-1]
+    if expected == made:
+        assert server.ids(f"{query}&after={made[2]}") == made[3:]
+
+
 def test_percent_in_a_search(server: Server, tag: str, other: Any) -> None:
     server.block(tags=[tag], value="plain")
     marked = server.block(tags=[tag], value="100 %")["id"]
 
     assert (server.ids(f"tags={tag}&value_search=%25") == [marked]) is other("searches", False, True)
+    slashed = server.block(tags=[tag], value="C:\\temp")["id"]
+    assert server.ids(f"tags={tag}&value_search=%5C") == other("searches", [marked], [slashed])
 
 
 def test_count(server: Server, tag: str, other: Any) -> None:
