@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 import zlib
 from collections.abc import Iterable, Mapping
@@ -262,6 +263,21 @@ class Purge(models.Model):
         return [] if self.done_at else list(self.waits.get("for", ()))
 
 
+class Numbers(json.JSONDecoder):
+    """Large floats as such: PostgreSQL writes 1e300 as a whole number, and none of more than 64 bits is ever kept.
+
+    For what comes from others as JSON and has to come back as it was.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"parse_int": _number, **options})
+
+
+def _number(text: str) -> int | float:
+    whole = int(text)
+    return whole if -(2**63) <= whole < 2**63 else float(text)
+
+
 class BlockExtra(models.Model):
     """What a memory says as a block of the built-in Letta server and in no field of its own; see `blocks.builtin`.
 
@@ -271,7 +287,7 @@ class BlockExtra(models.Model):
 
     memory = models.OneToOneField(Memory, on_delete=models.CASCADE, related_name="block_extra")
     marks = models.JSONField(default=list)
-    metadata = models.JSONField(default=dict)
+    metadata = models.JSONField(default=dict, decoder=Numbers)
     fields = models.JSONField(default=dict)
     version = models.PositiveIntegerField(default=0)
 
@@ -299,7 +315,7 @@ class PrivateBlock(models.Model):
     is_template = models.BooleanField(default=False)
     is_digest = models.BooleanField(default=False, editable=False, help_text="Its text is computed, and not stored.")
     tags = models.JSONField(default=list)
-    metadata = models.JSONField(default=dict)
+    metadata = models.JSONField(default=dict, decoder=Numbers)
     fields = models.JSONField(default=dict)
     version = models.PositiveIntegerField(default=1)
     made_by = models.CharField(max_length=200, blank=True)
@@ -325,8 +341,8 @@ class Agent(models.Model):
     name = models.CharField(max_length=200)
     description = models.TextField(blank=True)
     tags = models.JSONField(default=list, blank=True)
-    metadata = models.JSONField(default=dict, blank=True)
-    settings = models.JSONField(default=dict, blank=True)
+    metadata = models.JSONField(default=dict, blank=True, decoder=Numbers)
+    settings = models.JSONField(default=dict, blank=True, decoder=Numbers)
     made_by = models.CharField(max_length=200, blank=True)
     author = models.CharField(max_length=200, blank=True, help_text="Of the latest change.")
     created_at = models.DateTimeField(default=timezone.now)

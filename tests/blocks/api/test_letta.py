@@ -191,6 +191,7 @@ METADATA: list[dict[str, Any]] = [
     {"title": "", "kind": "", "created_at": ""},
     {"title": 5, "kind": None, "source": ["x"]},
     {"kind": 5, "created_at": 1_700_000_000},
+    {"floats": [1e300, -2.5e22, 1e16, 0.1, 1.0, 5e-324], "whole": [2**63 - 1, -(2**63)]},
     {"kind": "project_details"},
     {"memhub_id": "x", "priority": "high"},
 ]
@@ -204,7 +205,16 @@ def test_metadata_comes_back_as_it_was_given(claude: Caller, metadata: dict[str,
     assert claude.call("PATCH", f"blocks/{changed['id']}", {"metadata": metadata})[1]["metadata"] == metadata
     for block in (made, changed):
         claude.call("PATCH", f"blocks/{block['id']}", {"value": "new"})
-        assert claude.show(block["id"])["metadata"] == metadata
+        shown = claude.show(block["id"])["metadata"]
+        assert shown == metadata
+        assert claude.call("PATCH", f"blocks/{block['id']}", {"metadata": shown | {"one": "more"}})[0] == 200
+
+
+@pytest.mark.parametrize("path", ["blocks/", "agents/"])
+def test_large_numbers_come_back(claude: Caller, path: str) -> None:
+    metadata = {"floats": [1e300, -2.5e22]}
+    made = claude.call("POST", path, {"label": "human", "value": "x", "name": "Ada", "metadata": metadata})[1]
+    assert claude.call("GET", f"{path}{made['id']}")[1]["metadata"] == metadata
 
 
 def test_fields_in_metadata_are_the_memorys(claude: Caller, editor: User) -> None:
