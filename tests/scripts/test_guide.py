@@ -153,17 +153,19 @@ def configurations() -> list[dict[str, Any]]:
             found.append({"url": server["url"], "token": f"Bearer ${{{server['bearer_token_env_var']}}}"})
         elif example.startswith("{"):
             file = json.loads(example)
-            server = (file.get("mcpServers") or file["servers"])["memory-hub"]
+            servers = next(file[name] for name in ("mcpServers", "servers", "context_servers") if name in file)
+            server = servers["memory-hub"]
             found.append(through_program(server) if "command" in server else directly(server))
         elif example.startswith("claude"):
-            *_, url, option, header = shlex.split(example)
+            *_, url, option, header = shlex.split(example.replace("\\\n", " "))
             assert option == "--header"
             found.append({"url": url, "token": header.removeprefix("Authorization: ")})
     return found
 
 
 def directly(server: dict[str, Any]) -> dict[str, Any]:
-    return {"url": server.get("httpUrl") or server["url"], "token": server["headers"]["Authorization"]}
+    url = next(server[name] for name in ("url", "httpUrl", "serverUrl") if name in server)
+    return {"url": url, "token": server["headers"]["Authorization"]}
 
 
 def through_program(server: dict[str, Any]) -> dict[str, Any]:
@@ -175,7 +177,7 @@ def through_program(server: dict[str, Any]) -> dict[str, Any]:
 
 def test_every_clients_file_names_the_endpoint_and_the_token(hub: WebServer, plain: str) -> None:
     found = configurations()
-    assert len(found) == 7
+    assert len(found) == 9
     for server in found:
         assert server["url"] == "http://127.0.0.1:8000/mcp"
         sent = re.sub(r"\$\{[^}]*\}|\$MEMORYHUB_TOKEN", plain, server["token"]).replace("mhub_...", plain)
