@@ -154,6 +154,8 @@ def test_long_lists_of_resources_come_in_pages(hub: Served) -> None:
         ("remember", {"text": "x", "tags": ["memhub:memory:x"]}, "memhub:"),
         ("update", {"uuid": NOWHERE, "expected_revision": 1}, "No such memory"),
         ("search", {"query": "x", "limit": 0}, "limit"),
+        ("search", {"query": "x", "tags": [f"t{number}" for number in range(1001)]}, "tags"),
+        ("search", {"query": "x", "kinds": ["a\0"]}, "NUL"),
         ("list_changes", {"since": "x"}, "since"),
     ],
 )

@@ -31,6 +31,7 @@ from blocks import changes, recall
 from blocks.api import writing
 from blocks.api.history import item as change_item
 from blocks.api.memories import find
+from blocks.api.queries import Words
 from blocks.api.schemas import MemoryChanges, NewMemory, memory_out
 from blocks.models import Memory
 from memoryhub.api import Limited, Unprocessable, admit
@@ -82,8 +83,8 @@ def _guarded(work: Callable[[Caller], T]) -> T:
 
 Query = Annotated[str, Field(description="Words, or a question in plain language.", min_length=1)]
 Limit = Annotated[int, Field(ge=1, le=50)]
-Kinds = Annotated[list[str], Field(description="Only these kinds: error, fix, decision, gotcha, ...")]
-Tags = Annotated[list[str], Field(description="Only memories with all of these tags.")]
+Kinds = Annotated[Words, Field(description="Only these kinds: error, fix, decision, gotcha, ...")]
+Tags = Annotated[Words, Field(description="Only memories with all of these tags.")]
 Uuid = Annotated[str, Field(description="As search, remember and list_changes say it.")]
 
 
