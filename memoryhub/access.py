@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied
+from django.db.models import OuterRef, Subquery
 from django.http import Http404, HttpRequest
 
 from memoryhub.models import LettaServer, LocalStore, Membership, Project, Role
@@ -19,6 +20,15 @@ def role_of(user: User | AnonymousUser, project: Project) -> Role | None:
         return None
     membership = Membership.objects.filter(project=project, user_id=user.pk).first()
     return Role(membership.role) if membership else None
+
+
+def maker_and_role(user_id: int, project: Project) -> tuple[User, Role | None]:
+    """A person and their role in the project, by one query; None also for who may not sign in any more."""
+    theirs = Membership.objects.filter(project=project, user=OuterRef("pk")).values("role")[:1]
+    user = User.objects.annotate(role=Subquery(theirs)).get(pk=user_id)
+    if not user.is_active:
+        return user, None
+    return user, Role.OWNER if user.is_superuser else Role(user.role) if user.role else None
 
 
 def get_project(request: HttpRequest, slug: str, need: Role = Role.VIEWER) -> Project:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from memoryhub.access import RANK, role_of
+from memoryhub.access import RANK, maker_and_role
 from memoryhub.models import ApiToken, Project, Role
 
 START = "mhub_"
@@ -97,9 +97,9 @@ def _token(prefix: str) -> ApiToken | None:
 
 def _role(token: ApiToken) -> Role:
     """What it may do by now: no more than the person who made it."""
-    role, maker = Role(token.role), token.created_by
-    if maker is not None:
-        theirs = role_of(maker, token.project) if maker.is_active else None
+    role = Role(token.role)
+    if token.created_by_id is not None:
+        maker, theirs = maker_and_role(token.created_by_id, token.project)
         if theirs is None:
             raise TokenRefused(f"“{maker}”, who made the token “{token}”, is no longer a member of the project.")
         role = min(role, theirs, key=RANK.__getitem__)
