@@ -10,7 +10,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
@@ -119,11 +119,15 @@ RowId = Annotated[int, Field(ge=1, le=2**63 - 1), DIGITS]
 
 
 def no_others(request: HttpRequest, *models: type[BaseModel]) -> None:
-    """Refuse parameters that none of the models has: a misspelt filter must not mean no filter."""
-    known = {name for model in models for name in model.model_fields}
-    if others := sorted(set(request.GET) - known):
+    """Refuse parameters that none of the models has, or has once: what is misspelt must not mean no filter, and of two
+    values none is guessed."""
+    known = {name: field for model in models for name, field in model.model_fields.items()}
+    if others := sorted(set(request.GET) - set(known)):
         named = ", ".join(sorted(known)) or "none"
         raise Unprocessable({others[0][:100]: f"There is no such parameter here; there are: {named}."})
+    for name, field in known.items():
+        if get_origin(field.annotation) is not list and len(request.GET.getlist(name)) > 1:
+            raise Unprocessable({name: "Give this once: it takes one value."})
 
 
 # --- What goes out --------------------------------------------------------------------------------------

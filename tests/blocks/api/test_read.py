@@ -160,6 +160,7 @@ def test_a_list_without_texts(api: Api) -> None:
         *("limit=0", "limit=201", "limit=1.0", "limit=+1", "limit=99999999999999999999", "limit=a", "limit="),
         *("order=x", "shelf=deleted", "text=maybe", "since=monday", "since=", "kind=%00", "tag=a%00b", "label=%00"),
         *("kind=" + "k" * 401, "&".join(["tag=a"] * 21), "colour=red", "tags=a", "client=%00"),
+        *("client=a&client=b", "limit=5&limit=5", "order=title&order=title"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(api: Api, query: str) -> None:
@@ -239,7 +240,9 @@ def test_words_are_found(api: Api) -> None:
     assert api.get("search?q=").json()["items"] == []
 
 
-@pytest.mark.parametrize("query", ["", "limit=1", "q=a&limit=51", "q=%00", "q=a&mode=magic", "q=" + "x" * 201])
+@pytest.mark.parametrize(
+    "query", ["", "limit=1", "q=a&limit=51", "q=%00", "q=a&mode=magic", "q=" + "x" * 201, "q=a&q=b"]
+)
 def test_a_search_that_makes_no_sense_is_refused(api: Api, query: str) -> None:
     assert api.get(f"search?{query}").status_code == 422
 
