@@ -36,10 +36,11 @@ class Newer(Exception):
 def create(who: Caller, wanted: NewMemory) -> tuple[Memory, bool]:
     """The memory, and whether it was made now: a call that is repeated with its uuid finds the one made first."""
     uuid = _uuid(wanted)
-    if uuid and (known := _repeated(who.project, uuid)):
-        return known, False
     given = wanted.model_dump(exclude_unset=True, exclude={"uuid"})
     shared = given.pop("shared", True)
+    if uuid and (known := _repeated(who.project, uuid)):
+        _check_again(given, who.project)
+        return known, False
     try:
         with actions.naming(who.project, given.get("label", "")):
             state = _cleaned(given, DEFAULTS, who.project, None)
@@ -74,6 +75,15 @@ def _repeated(project: Project, uuid: UUID) -> Memory | None:
     if known is not None and known.project_id != project.pk:
         raise HttpError(409, "This uuid is in use already. Make another one.")
     return known
+
+
+def _check_again(given: Mapping[str, Any], project: Project) -> None:
+    """A call that is no good is none the second time either; that its label is taken by now is as it should be."""
+    found = _wrong(given, DEFAULTS, project, None)
+    if "label" in found and found["label"].code == TAKEN:
+        del found["label"]
+    if found:
+        _refuse(found, None, given)
 
 
 def change(another: Another, who: Caller, pk: int, wanted: MemoryChanges) -> Memory:
@@ -129,14 +139,20 @@ def _cleaned(
         new["kind"] = new["kind"].strip() or DEFAULT_KIND
     if memory is None and not new.get("label"):
         new.pop("label", None)
-    found = problems(new, current, project, memory)
-    if new.get("created_at") and new["created_at"] != current["created_at"]:
-        _check_moment(new["created_at"], found)
-    if found:
+    if found := _wrong(new, current, project, memory):
         _refuse(found, memory, new)
     if "tags" in new:
         new["tags"] = clean_tags(new["tags"])
     return {name: value for name, value in new.items() if name in FIELDS}
+
+
+def _wrong(
+    new: Mapping[str, Any], current: Mapping[str, Any], project: Project, memory: Memory | None
+) -> dict[str, ValidationError]:
+    found = problems(new, current, project, memory)
+    if new.get("created_at") and new["created_at"] != current["created_at"]:
+        _check_moment(new["created_at"], found)
+    return found
 
 
 def _check_moment(value: str, found: dict[str, ValidationError]) -> None:
@@ -148,9 +164,9 @@ def _check_moment(value: str, found: dict[str, ValidationError]) -> None:
 
 def _refuse(found: dict[str, ValidationError], memory: Memory | None, new: Mapping[str, Any]) -> None:
     errors = {name: " ".join(error.messages) for name, error in found.items()}
-    clash = found.get("label") and found["label"].code == TAKEN
+    clash = "label" in found and found["label"].code == TAKEN
     # A text that is too long for the limit the memory has, or the other way round: what was sent is good in itself.
     misfit = memory is not None and "text" in found and not {"text", "limit"} <= set(new)
-    if len(found) == 1 and (clash or misfit):
-        raise HttpError(409, next(f"{name}: {text}" for name, text in errors.items()))
+    if len(found) == clash + misfit:
+        raise HttpError(409, " ".join(f"{name}: {text}" for name, text in errors.items()))
     raise Unprocessable(errors)

@@ -82,6 +82,15 @@ def test_a_call_that_is_repeated_makes_one_memory(api: Api, stranger: Api) -> No
     assert Memory.objects.count() == 1
 
 
+@pytest.mark.parametrize(
+    "body", [{"text": "long", "limit": 3}, {"tags": ["memhub:x"]}, {"label": "a b"}, {"title": ""}]
+)
+def test_what_is_no_good_is_none_the_second_time_either(api: Api, body: dict[str, Any]) -> None:
+    once = {"title": "Once", "label": "once", "shared": True, "uuid": str(uuid4())}
+    assert [api.post("memories", once).status_code for _ in range(2)] == [201, 200]
+    assert api.post("memories", once | body).status_code == 422
+
+
 @pytest.mark.parametrize("uuid", ["", "x", "{" + str(uuid4()) + "}", uuid4().hex])
 def test_a_uuid_that_is_none_is_refused(api: Api, uuid: str) -> None:
     assert api.post("memories", {"title": "x", "uuid": uuid}).status_code == 422
@@ -128,6 +137,9 @@ def test_a_label_that_another_memory_has_is_a_clash(api: Api) -> None:
     for reply in (api.post("memories", {"title": "x", "label": "mine"}), api.patch(other["uuid"], {"label": "mine"})):
         assert (reply.status_code, "has this label" in reply.json()["detail"]) == (409, True)
     assert api.patch(other["uuid"], {"label": "other", "title": "same label"}).status_code == 200
+    api.patch(other["uuid"], {"text": "two"})
+    both = api.patch(other["uuid"], {"label": "mine", "limit": 1})  # each does not fit what is there
+    assert (both.status_code, both.json()["detail"].count(": ")) == (409, 2)
 
 
 def test_only_what_is_sent_changes(api: Api, project: Project) -> None:
