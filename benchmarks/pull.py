@@ -2,7 +2,7 @@
 
 `bare` is one chromadb `get` of all records, then `bulk_create` of exactly the rows the hub has afterwards (texts,
 memories with their search index, revisions, replicas), made beforehand, in one transaction. Ours looks, puts chunks
-together, matches, plans, and writes 200 memories a transaction, with their leases: once where the hub only reads that
+together, matches, plans, and writes 300 memories a transaction, with their leases: once where the hub only reads that
 side, as the bare one does, and once where it also marks every record there as its own, which the bare one does not. All
 in turns in one run, medians. The target is 0.5 of the bare rate.
 """

@@ -35,7 +35,7 @@ from syncjobs.twins import is_our_own, remove_twin
 
 logger = logging.getLogger(__name__)
 DIGEST_TRIES = 50  # a tenth of a second apart, while another process writes the digest
-BATCH = 200  # memories leased, journalled and written together
+BATCH = 300  # memories leased, journalled and written together
 AWAY = (OperationalError, InterfaceError)  # the hub's database is locked, full, or not there
 
 
