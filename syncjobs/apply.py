@@ -272,8 +272,9 @@ class Batch:
             self._compare_with_copy(work, side, replica)
             if stepped and refused[0] == state_hash(restrict(work.plan.state, side.store.fields)):
                 replica.status, (replica.refused_hash, replica.reason) = "refused", refused
-            if "mark" in stepped:  # which changes nothing that either says
+            if "mark" in stepped:  # which changes nothing that either says, and after which the side says it all
                 agree(replica, restrict(work.plan.state, side.store.fields))
+                replica.seen_fields, replica.seen_hash = replica.base_fields, replica.base_hash
             elif side.side in work.plan.rebase:
                 agree(replica, snapshot.state, snapshot.hash)
             agent = self.agents.at_work.get((side.side, snapshot.id))

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from blocks import actions
 from blocks.models import Memory, SyncState, Text, digest_of
+from blocks.standing import in_step
 from blocks.stores.base import Write
 from syncjobs import leases
 from syncjobs import run as runs
@@ -402,6 +403,19 @@ def test_a_push_meets_an_unreadable_item_and_goes_on_with_the_rest(world: World)
     world.push(torn, other)
     assert world.letta.texts() == ["one", "two"]
     assert world.local.texts() == ["?", "two"]
+
+
+def test_what_was_just_marked_shows_in_step(world: World) -> None:
+    """An item of another program does not say all that the hub knows of it before it has its mark."""
+    world.letta.put("from Letta", slug="planner")
+    world.local.put("from the store", slug="planner")
+    world.synced()
+    replicas = list(Replica.objects.all())
+    assert len(replicas) == 4
+    assert all(replica.marked for replica in replicas)
+    assert [replica.seen_hash for replica in replicas] == [replica.base_hash for replica in replicas]
+    assert all(in_step(replica.memory, replica) for replica in replicas)
+    assert quiet(world.run())
 
 
 def test_an_unreadable_item_fails_and_stops_nothing_else(synced: World) -> None:
