@@ -67,11 +67,16 @@ MUTANTS = (
         " if external_id in answers and answers[external_id] is None}",
         "}",
     ),
-    one(
+    Mutant(
         "missing means deleted: when the look by id fails",
-        "syncjobs/observe.py",
-        "        return set(), set(missing), set(), []\n",
-        "        return set(missing), set(), set(), []\n",
+        (
+            (
+                "syncjobs/observe.py",
+                "        return set(), set(missing), set(), []\n",
+                "        return set(missing), set(), set(), []\n",
+            ),
+            ("syncjobs/observe.py", "        if side.error or side.side in self.withheld:\n", "        if False:\n"),
+        ),
         quick=False,
     ),
     one(
@@ -111,6 +116,7 @@ MUTANTS = (
         "syncjobs/planning.py",
         "        if now != {side: link.version for side, link in item.links.items()}:\n",
         "        if False:\n",
+        test="tests/syncjobs/test_run.py",
         quick=False,
     ),
     # --- both changed
@@ -187,6 +193,7 @@ MUTANTS = (
         "syncjobs/agents.py",
         "(replica.seen_hash == seen.hash and times <= PUSHES)",
         "False",
+        test="tests/syncjobs/test_stale.py",
         quick=False,
     ),
     one(

@@ -405,6 +405,21 @@ def test_a_push_meets_an_unreadable_item_and_goes_on_with_the_rest(world: World)
     assert world.local.texts() == ["?", "two"]
 
 
+def test_a_push_between_the_look_and_the_plan_is_not_taken_back(synced: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the run has seen is older than what is known of the sides by then."""
+    memory, observe = synced.edit(synced.memory(), text="edited"), runs.observe
+
+    def then_pushed(*args: Any, **more: Any) -> Any:
+        found = observe(*args, **more)
+        synced.push(memory)
+        return found
+
+    monkeypatch.setattr(runs, "observe", then_pushed)
+    synced.synced()
+    synced.everywhere("edited")
+    assert history(synced.memory()) == ["one", "edited"]
+
+
 def test_what_was_just_marked_shows_in_step(world: World) -> None:
     """An item of another program does not say all that the hub knows of it before it has its mark."""
     world.letta.put("from Letta", slug="planner")
