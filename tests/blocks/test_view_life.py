@@ -25,6 +25,14 @@ def test_archive_and_restore(client, memory):
     assert Memory.objects.live().get() == memory
 
 
+def test_a_page_that_draws_itself_anew_takes_no_message_of_the_next_page(client, memory):
+    client.post(url(memory, "memory_archive"))
+    again = {"HX-Request": "true", "HX-Trigger": "live-refresh"}
+    for page in (url(memory, "memory"), reverse("memories", args=["planner"])):
+        assert 'id="messages"' not in client.get(page, headers=again).text  # what the page shows stays on it, too
+    assert "Restore brings it back" in client.get(url(memory, "memory")).text
+
+
 def test_delete_asks_first(client, memory):
     response = client.get(url(memory, "memory_delete"))
     assert "restored for 30 days" in response.text

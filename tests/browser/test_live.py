@@ -66,6 +66,16 @@ def test_an_open_memory_shows_the_new_text(people: People, memory: Memory) -> No
     expect(page.locator(".history")).to_contain_text("GPT")
 
 
+def test_a_message_stays_when_the_page_is_drawn_anew(people: People, memory: Memory) -> None:
+    page = show(people, memory.get_absolute_url())
+    page.get_by_role("button", name="Archive").click()
+    page.get_by_role("button", name="Restore").click()
+    expect(page.get_by_text("is back.")).to_be_visible()
+    actions.edit(memory, {"text": "Stop the queue first.\n"}, agent="GPT", based_on=3)
+    expect(page.locator("#id_text")).to_have_value("Stop the queue first.\n")
+    expect(page.get_by_text("is back.")).to_be_visible()
+
+
 def test_nothing_is_taken_from_who_is_typing(people: People, memory: Memory) -> None:
     page = show(people, memory.get_absolute_url())
     page.locator("#id_text").fill("Mine.")
