@@ -15,7 +15,7 @@ TELLING = 40  # characters: a text of so many that is there once on each side is
 States = Callable[[list[int], set[str]], Mapping[int, State]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """The little that is known of every memory of a project, before anything is read in full."""
 
@@ -26,7 +26,7 @@ class Row:
     shared: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Link:
     """The little that is known of every replica on a connection."""
 
@@ -39,7 +39,7 @@ class Link:
     marked: bool
 
 
-@dataclass
+@dataclass(slots=True)
 class Item:
     """One memory with what was seen of it. row None: a memory that the hub does not have yet.
 
@@ -50,7 +50,15 @@ class Item:
     row: Row | None = None
     links: dict[str, Link] = field(default_factory=dict)
     seen: dict[str, Snapshot] = field(default_factory=dict)
-    gone: set[str] = field(default_factory=set)
+    gone: frozenset[str] = frozenset()
+
+    def fold(self) -> None:
+        """Let what was seen take less memory."""
+        self.seen = {side: snapshot.folded() for side, snapshot in self.seen.items()}
+
+    def unfold(self) -> None:
+        """Before it is looked at many times."""
+        self.seen = {side: snapshot.unfolded() for side, snapshot in self.seen.items()}
 
 
 @dataclass
@@ -86,7 +94,7 @@ class Matcher:
         """Take in what a side showed. gone: linked ids proven not to exist. foreign_uuids: marks of other projects."""
         linked = self.linked.setdefault(side, {})
         for external_id in gone & linked.keys():
-            linked[external_id].gone.add(side)
+            linked[external_id].gone |= {side}
         unlinked = []
         for snapshot in snapshots:
             if snapshot.id in linked:
@@ -124,7 +132,7 @@ class Matcher:
             fresh = uuid4()
             item = self.items[fresh] = Item(fresh)
         item.seen[side] = snapshot
-        item.gone.discard(side)
+        item.gone -= {side}
 
     @staticmethod
     def _holds_another(item: Item, side: str) -> bool:

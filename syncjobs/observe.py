@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from sys import intern
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -132,11 +133,10 @@ def observe(
     sides are not read twice. in_time: whether the hub is as it was before them: what it knows of an item must not be
     newer than what is seen of it.
     """
+    columns = ("pk", "uuid", "hash", "archived_at", "deleted_at", "shared")
     rows = [
-        Row(pk, uuid, hash, archived is None and deleted is None, shared)
-        for pk, uuid, hash, archived, deleted, shared in Memory.objects.filter(project=project).values_list(
-            "pk", "uuid", "hash", "archived_at", "deleted_at", "shared"
-        )
+        Row(pk, uuid, intern(hash), archived is None and deleted is None, shared)
+        for pk, uuid, hash, archived, deleted, shared in _each_row(Memory.objects.filter(project=project), columns)
     ]
     links = {side.side: _links(side.connection.replicas.all()) for side in sides}
     if looks and in_time():
@@ -267,7 +267,15 @@ def _each(
 
 def _links(replicas: QuerySet[Replica]) -> list[Link]:
     columns = ("memory_id", "external_id", "version", "base_hash", "hub_hash", "status", "marked")
-    return [Link(*values) for values in replicas.exclude(external_id="").values_list(*columns)]
+    return [
+        Link(memory, id, version, base, intern(hub), intern(status), marked)
+        for memory, id, version, base, hub, status, marked in _each_row(replicas.exclude(external_id=""), columns)
+    ]
+
+
+def _each_row(rows: QuerySet[Any], columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Not all at once: of a large project they would lie in memory twice."""
+    return rows.values_list(*columns).iterator()
 
 
 def _take(

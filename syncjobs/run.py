@@ -166,7 +166,9 @@ class _Runner:
                         if begun:
                             begun.finish()
                     for item in part:
-                        if not item.row:
+                        if item.row:
+                            item.fold()
+                        else:
                             item.seen.clear()  # by now it is in the database, and need not be in memory as well
                     self.sync_run.done += len(part)
             finally:
@@ -175,6 +177,8 @@ class _Runner:
 
     def _begin(self, observation: Observation, items: Sequence[Item], pool: Executor) -> Batch | None:
         """Carry out a part, but for what goes on in the pool: that has to be finished."""
+        for item in items:
+            item.unfold()
         if any(item.row for item in items):
             self._apply(observation, items)
             return None

@@ -7,14 +7,21 @@ and in what batches, is the store's to know.
 
 from __future__ import annotations
 
+import pickle
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from sys import intern
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from blocks.state import State, state_hash
+
+SMALL = 1000  # bytes of a packed snapshot, not worth compressing
+PICKLED = b"\x80"  # how a pickle begins, and nothing that zlib made
+Stray = tuple[int, int, str]  # start, end, text
 
 
 class StoreError(Exception):
@@ -51,12 +58,73 @@ class Snapshot:
     problem: str = ""
     chunks: int = 1
     torn: bool = False
-    strays: tuple[tuple[int, int, str], ...] = ()
+    strays: tuple[Stray, ...] = ()
     raw: Any = field(default=None, compare=False, repr=False)  # the store's own
 
     @cached_property
     def hash(self) -> str:
         return state_hash(self.state)
+
+    def folded(self) -> Snapshot:
+        """The same in a third of the memory, for looks at thousands; what it says is unpacked at every use."""
+        return Folded(self)
+
+    def unfolded(self) -> Snapshot:
+        return self
+
+
+class Folded(Snapshot):
+    """A snapshot whose larger part is packed, and compressed where that is worth the while."""
+
+    __slots__ = ("_large", "chunks", "hash", "id", "in_scope", "problem", "project", "torn", "uuid")
+    _large: bytes
+
+    def __init__(self, of: Snapshot) -> None:
+        large = pickle.dumps((of.state, of.keep, of.strays, of.raw), pickle.HIGHEST_PROTOCOL)
+        large = large if len(large) < SMALL else zlib.compress(large, 1)
+        small = {name: getattr(of, name) for name in ("id", "uuid", "in_scope", "problem", "chunks", "torn", "hash")}
+        for name, value in {**small, "project": intern(of.project), "_large": large}.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def state(self) -> State:
+        return self._unpacked()[0]
+
+    @property
+    def keep(self) -> dict[str, Any]:
+        return self._unpacked()[1]
+
+    @property
+    def strays(self) -> tuple[Stray, ...]:
+        return self._unpacked()[2]
+
+    @property
+    def raw(self) -> Any:
+        return self._unpacked()[3]
+
+    def folded(self) -> Snapshot:
+        return self
+
+    def unfolded(self) -> Snapshot:
+        state, keep, strays, raw = self._unpacked()
+        return Snapshot(
+            id=self.id,
+            state=state,
+            uuid=self.uuid,
+            project=self.project,
+            in_scope=self.in_scope,
+            keep=keep,
+            problem=self.problem,
+            chunks=self.chunks,
+            torn=self.torn,
+            strays=strays,
+            raw=raw,
+        )
+
+    def _unpacked(self) -> tuple[State, dict[str, Any], tuple[Stray, ...], Any]:
+        packed = self._large if self._large.startswith(PICKLED) else zlib.decompress(self._large)
+        large: tuple[State, dict[str, Any], tuple[Stray, ...], Any] = pickle.loads(packed)  # noqa: S301  (made above)
+        return large
 
 
 @dataclass(frozen=True)

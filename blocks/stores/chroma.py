@@ -358,7 +358,7 @@ class Reading:
         for id, document in documents(page).items():
             if id in self.snapshots:
                 self.scattered.add(id)
-            self.snapshots[id] = snapshot_of(document)
+            self.snapshots[id] = snapshot_of(document).folded()
 
     def look(self, shown: str) -> Look:
         """All that was taken. shown: its print."""

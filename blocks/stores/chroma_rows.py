@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import orjson
 
 from blocks.stores.chroma_http import GarbageError, errors
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 Where = dict[str, Any]
 
 ONE_CALL = 10_000  # rows read in one call; more than 32,766 fail
-MANY_IDS = 2_000  # ids asked for in one call
+MANY_IDS = 1_000  # ids asked for in one call
 CLOUD_QUOTA = 300  # records in one call, for all of them
 MAX_BYTES = 12_000_000  # of a request as estimated; a body of more than about 40 MB fails
 
@@ -66,7 +69,7 @@ class Rows:
 
     def _list(self, where: Where | None, limit: int | None = None, offset: int | None = None) -> list[str]:
         with errors():
-            return texts(self.collection.get(where=where, include=[], limit=limit, offset=offset)["ids"])
+            return texts(self._ask(where=where, limit=limit, offset=offset, include=[])["ids"])
 
     def _paged(self, where: Where | None, page: int) -> Iterator[str]:
         offset = 0
@@ -98,16 +101,19 @@ class Rows:
 
     def _get(self, ids: list[str] | None = None, where: Where | None = None) -> list[Row]:
         with errors():
-            answer = self._ask(ids, where)
+            answer = self._ask(ids=ids, where=where, include=["documents", "metadatas"])
             columns = zip(answer["ids"], answer["documents"] or [], answer["metadatas"] or [], strict=True)
             return [row_of(*values) for values in columns]
 
-    def _ask(self, ids: list[str] | None, where: Where | None) -> Any:
-        """What `Collection.get` asks, without its search of every value for sparse vectors, which doubles the cost."""
+    def _ask(self, **body: Any) -> Any:
+        """What `Collection.get` asks, at half the cost: without its search of every value for sparse vectors, without
+        a copy of the answer in Unicode, and without a response that keeps it."""
         of = self.collection
+        client: Any = of._client
         path = f"/tenants/{of.tenant}/databases/{of.database}/collections/{of.id}/get"
-        body = {"ids": ids, "where": where, "include": ["documents", "metadatas"]}
-        return of._client._make_request("post", path, json=body)  # type: ignore[attr-defined]
+        asked = orjson.dumps(body)
+        with client._session.stream("POST", client._api_url + quote(path), content=asked) as response:
+            return orjson.loads(b"".join(response.iter_bytes()))
 
     def upsert(self, rows: Iterable[Row]) -> None:
         """Store text, vector and metadata. Metadata is merged into what is there; None removes a key."""

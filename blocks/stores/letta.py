@@ -89,7 +89,7 @@ class LettaStore:
 
     def _read(self, blocks: Iterable[Any]) -> list[Snapshot]:
         read = (read_block(block, self.scope) for block in blocks)
-        return [snapshot for snapshot in read if snapshot.in_scope or not snapshot.id]
+        return [snapshot.folded() for snapshot in read if snapshot.in_scope or not snapshot.id]
 
     @staticmethod
     def _look(read: list[Snapshot], problem: str, agents: Attached, print: str) -> Look:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import orjson
 
 T = TypeVar("T")
-KEPT = 10_000  # blocks or rows that are kept until it is known whether they have to be understood
+KEPT = 5_000  # blocks or rows that are kept until it is known whether they have to be understood
 
 
 class Print:
