@@ -38,8 +38,8 @@ class Observation:
     that are there, but no longer in the project. problems: per side, items that could not be read. twins: copies of a
     linked item. remarks: per side, what else could not be taken in. emptied: sides that show nothing, though something
     was linked there. absent: per side whose list was not complete, memories that are not there by their mark either.
-    withheld (by a look at one memory): sides whose item could not be read. labels: that the project's memories have,
-    once somebody asked.
+    withheld: per side, memories with an item that has their mark and could not be read. labels: that the project's
+    memories have, once somebody asked.
     """
 
     sides: list[OpenSide]
@@ -50,7 +50,7 @@ class Observation:
     twins: list[tuple[str, Snapshot]] = field(default_factory=list)
     emptied: list[str] = field(default_factory=list)
     remarks: dict[str, list[str]] = field(default_factory=dict)
-    withheld: set[str] = field(default_factory=set)
+    withheld: dict[str, set[UUID]] = field(default_factory=dict)
     absent: dict[str, set[UUID]] = field(default_factory=dict)
     prints: dict[str, str] = field(default_factory=dict)
     labels: set[str] | None = None
@@ -61,7 +61,7 @@ class Observation:
 
     def seen(self, item: Item, side: OpenSide) -> Seen:
         """What is known of one memory on one side."""
-        if side.error or side.side in self.withheld:
+        if side.error:
             return Seen.UNKNOWN
         if side.side in item.seen:
             return Seen.THERE
@@ -69,6 +69,8 @@ class Observation:
             return Seen.GONE
         link = item.links.get(side.side)
         if link and link.external_id in self.unknown.get(side.side, ()):
+            return Seen.UNKNOWN
+        if not link and self._is_withheld(item, side):
             return Seen.UNKNOWN
         if side.partial and (link or item.uuid not in self.absent.get(side.side, ())):
             return Seen.UNKNOWN
@@ -84,16 +86,19 @@ class Observation:
 
     def _idle_on(self, item: Item, side: OpenSide) -> bool:
         seen, row, link = self.seen(item, side), item.row, item.links.get(side.side)
+        wanted = bool(row and row.live and (row.shared or not side.sharing))
         if seen is Seen.UNKNOWN:
-            return not (link and self._to_be_told(link, side))
+            return not (self._to_be_told(link, side) if link else wanted and self._is_withheld(item, side))
         if row is None:
             return not side.reads
-        wanted = row.live and (row.shared or not side.sharing)
         if seen is not Seen.THERE or not link:
             return seen is Seen.NOTHING and not (wanted and side.writes)
         # A side that nothing is written to need not have what the hub has: it is told when that changes.
         in_step = item.seen[side.side].hash == link.base_hash and (row.hash == link.hub_hash or not side.writes)
         return in_step and link.status == "ok" and wanted and (not side.writes or self._carries_our_marks(item, side))
+
+    def _is_withheld(self, item: Item, side: OpenSide) -> bool:
+        return item.uuid in self.withheld.get(side.side, ())
 
     @staticmethod
     def _carries_our_marks(item: Item, side: OpenSide) -> bool:
@@ -225,7 +230,7 @@ def _take_one(
         found.unknown[side.side] = {link.external_id for link in links}
         found.out[side.side] = {snapshot.id for snapshot in readable if not snapshot.in_scope}
     elif problems and not usable:
-        found.withheld.add(side.side)
+        found.withheld[side.side] = {memory.uuid}
     else:
         matcher.put(side.side, usable if links else _free(usable, memory, side), gone, set())
 
@@ -305,6 +310,9 @@ def _take(
     if gone and not look.snapshots:
         found.emptied.append(side.side)
     linked = {link.external_id for link in links}
+    # Not those that are torn: there is no text in them that anybody meant, and a create writes them whole.
+    unread = [snapshot for snapshot in problems if snapshot.id not in linked and not snapshot.torn]
+    found.withheld[side.side] = {uuid for s in unread if (uuid := s.uuid or document_uuid(s))}
     unlinked = [snapshot for snapshot in readable if snapshot.id not in linked]
     claimed = _claimed(project, side, unlinked)
     if look.print and not (missing or problems or claimed or look.problems):

@@ -75,7 +75,11 @@ MUTANTS = (
                 "        return set(), set(missing), set(), []\n",
                 "        return set(missing), set(), set(), []\n",
             ),
-            ("syncjobs/observe.py", "        if side.error or side.side in self.withheld:\n", "        if False:\n"),
+            (
+                "syncjobs/observe.py",
+                "        if side.error:\n            return Seen",
+                "        if False:\n            return Seen",
+            ),
         ),
         quick=False,
     ),

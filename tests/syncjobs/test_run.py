@@ -19,7 +19,7 @@ from syncjobs import leases
 from syncjobs import run as runs
 from syncjobs.conflicts import resolve
 from syncjobs.foresee import preview
-from syncjobs.models import Intent, Lease, Replica
+from syncjobs.models import Connection, Intent, Lease, Replica
 from syncjobs.sides import confirm
 from tests.syncjobs.fakes import LETTA, LOCAL, Crash, FakeLetta, Fault
 from tests.syncjobs.world import World, did, history, quiet
@@ -441,6 +441,35 @@ def test_an_unreadable_item_fails_and_stops_nothing_else(synced: World) -> None:
     assert "it has no text" in run.errors[0]["error"]
     assert synced.run().counters["failed"] == 1
     assert synced.letta.texts() == ["one", "two"]
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_what_has_our_mark_and_cannot_be_read_is_neither_doubled_nor_replaced(synced: World, side: str) -> None:
+    """Though nothing else says that it is the memory's: what was known of the side is forgotten."""
+    thing = synced.servers[side].only()
+    thing.problem, thing.state["text"] = "its text contains a NUL character", "theirs"
+    confirm(Connection.objects.get(side=side))
+    for _ in range(2):
+        run = synced.run()
+        assert (run.status, did(run)) == ("failed", {"failed": 1})
+        assert "NUL" in run.errors[0]["error"]
+        assert synced.servers[side].texts() == ["theirs"]
+        assert synced.memory().sync_state == SyncState.WAITING
+    thing.problem, thing.state["text"] = "", "one"
+    assert did(synced.run()) == {"linked": 1}
+    synced.everywhere("one")
+    assert quiet(synced.run())
+
+
+def test_a_block_with_our_mark_that_cannot_be_read_is_not_made_again_from_the_record(synced: World) -> None:
+    synced.letta.only().problem = "its metadata is no object"
+    Memory.objects.all().delete()
+    Connection.objects.all().delete()
+    assert did(synced.run()) == {"pulled": 1, "failed": 1}
+    assert synced.letta.only().problem
+    synced.letta.only().problem = ""
+    assert did(synced.run()) == {"linked": 1}
+    synced.everywhere("one")
 
 
 def test_a_new_unreadable_item_is_reported(world: World) -> None:
