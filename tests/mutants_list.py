@@ -94,6 +94,7 @@ MUTANTS = (
         "syncjobs/observe.py",
         "        why = snapshot.problem or unfit(snapshot)\n",
         "        why = unfit(snapshot)\n",
+        test="tests/syncjobs/test_run.py",
         quick=False,
     ),
     # --- compare
@@ -212,6 +213,7 @@ MUTANTS = (
         "syncjobs/agents.py",
         "        del item.seen[side.side]\n        return\n",
         "        return\n",
+        test="tests/syncjobs/test_stale.py",
         quick=False,
     ),
     one(
@@ -241,6 +243,7 @@ MUTANTS = (
         "syncjobs/twins.py",
         "    return sent.exists() and not",
         "    return False and not",
+        test="tests/syncjobs/test_run.py",
         quick=False,
     ),
     # --- Letta's 409

@@ -444,6 +444,20 @@ def test_an_unreadable_item_fails_and_stops_nothing_else(synced: World) -> None:
 
 
 @pytest.mark.parametrize("side", SIDES)
+def test_an_edit_waits_for_an_item_that_cannot_be_read(synced: World, side: str) -> None:
+    """Nothing is known of its text: it does not count as changed, nor as what the hub has."""
+    thing = synced.servers[side].only()
+    thing.problem = "it has no text"
+    synced.edit(synced.memory(), text="edited")
+    assert did(synced.run()) == {"pushed": 1, "failed": 1}
+    assert (thing.state["text"], thing.problem) == ("one", "it has no text")
+    thing.problem = ""
+    assert did(synced.run()) == {"pushed": 1}
+    synced.everywhere("edited")
+    assert history(synced.memory()) == ["one", "edited"]
+
+
+@pytest.mark.parametrize("side", SIDES)
 def test_what_has_our_mark_and_cannot_be_read_is_neither_doubled_nor_replaced(synced: World, side: str) -> None:
     """Though nothing else says that it is the memory's: what was known of the side is forgotten."""
     thing = synced.servers[side].only()
@@ -742,6 +756,20 @@ def test_a_create_that_came_through_after_all_is_removed_again(world: World) -> 
     assert len(world.letta.things) == 2
     world.run()
     world.everywhere("one")
+
+
+def test_a_create_that_comes_after_an_edit_does_not_bring_the_older_text_back(world: World) -> None:
+    memory = world.create("one")
+    world.letta.faults = ["late"]
+    world.run()
+    world.synced()
+    world.edit(memory, text="edited")
+    world.synced()
+    world.letta.deliver()
+    assert world.letta.texts() == ["edited", "one"]
+    world.synced()
+    world.everywhere("edited")
+    assert quiet(world.run())
 
 
 def test_a_twin_that_an_agent_uses_is_not_removed(world: World) -> None:

@@ -232,6 +232,20 @@ def test_whose_text_it_is_cannot_be_found_out(attached: World) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("how", ["run", "push"])
+def test_where_it_cannot_be_found_out_a_further_edit_is_not_undone(attached: World, how: str) -> None:
+    overwritten(attached)
+    attached.letta.turns_fail = True
+    attached.edit(attached.memory(), text=OURS + "fourth\n")
+    attached.run() if how == "run" else attached.push(attached.memory())
+    assert (attached.memory().text, block(attached)) == (OURS + "fourth\n", TEXT)
+    attached.letta.turns_fail = False
+    assert did(attached.run()) == {"pushed": 1}
+    attached.everywhere(OURS + "fourth\n")
+    assert history(attached.memory()) == [TEXT, OURS, OURS + "fourth\n"]
+
+
+@pytest.mark.usefixtures("impatient")
 def test_what_the_agent_changed_in_its_older_copy_is_kept(attached: World) -> None:
     overwritten(attached, TEXT + "by Ada\n")
     attached.run()
