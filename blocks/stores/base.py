@@ -107,7 +107,7 @@ class Folded(Snapshot):
 
     def unfolded(self) -> Snapshot:
         state, keep, strays, raw = self._unpacked()
-        return Snapshot(
+        whole = Snapshot(
             id=self.id,
             state=state,
             uuid=self.uuid,
@@ -120,6 +120,8 @@ class Folded(Snapshot):
             strays=strays,
             raw=raw,
         )
+        vars(whole)["hash"] = self.hash  # which need not be made again
+        return whole
 
     def _unpacked(self) -> tuple[State, dict[str, Any], tuple[Stray, ...], Any]:
         packed = self._large if self._large.startswith(PICKLED) else zlib.decompress(self._large)

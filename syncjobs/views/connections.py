@@ -13,7 +13,7 @@ from blocks.stores.base import Probe, StoreError
 from memoryhub.access import get_project, may_adopt
 from memoryhub.forms import ConnectionsForm
 from memoryhub.http import Request, respond
-from memoryhub.models import Project, Role
+from memoryhub.models import Project, Role, SyncMode
 from memoryhub.secrets import UnreadableSecret
 from memoryhub.views import tabs
 from syncjobs import connect, overview, sides
@@ -25,6 +25,7 @@ SAVED: dict[connect.Follows, str] = {
     "plan": "Saved. Nothing is synced yet: this is what the first sync would do.",
     "": "Saved.",
 }
+BY_ITSELF = "Saved. This is what the first sync does; it begins by itself, as this project is set to."
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -33,7 +34,8 @@ def connections(request: Request, slug: str) -> HttpResponse:
     form = ConnectionsForm(request.POST or None, project=project, user=request.user)
     if request.method == "POST" and form.is_valid():
         follows = connect.change_connections(project, form.changes(), user=request.user)
-        messages.success(request, SAVED[follows])
+        alone = follows == "plan" and project.sync_mode != SyncMode.MANUAL
+        messages.success(request, BY_ITSELF if alone else SAVED[follows])
         return redirect("sync_preview" if follows == "plan" else "connections", slug)
     context = {
         "project": project,

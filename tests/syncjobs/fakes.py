@@ -229,7 +229,7 @@ class FakeStore:
         things = [t for t in self.server.things.values() if self._in_scope(t) and t.id not in self.server.unlisted]
         problems = ["some could not be listed"] if self.server.unlisted else []
         agents = {id: [{"id": a, "name": a} for a in agents] for id, agents in self.server.attached.items()}
-        shown = [self._snapshot(thing) for thing in things]
+        shown = [self._snapshot(thing).folded() for thing in things]  # as the real ones
         return Look(shown, complete=not problems, problems=problems, agents=agents)
 
     def get(self, ids: Sequence[str]) -> dict[str, Snapshot | None]:

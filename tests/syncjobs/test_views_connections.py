@@ -77,6 +77,18 @@ def test_a_server_that_is_new_to_memories_is_looked_at_before_anything_is_done(
     assert not world.letta.written
 
 
+def test_where_a_project_syncs_by_itself_the_plan_says_that_it_begins(client: Client, olga: User, world: World) -> None:
+    world.create("One", title="One")
+    world.letta.put("One", label="one", slug="planner")
+    world.project.letta_server = None
+    world.project.save()
+    said = fields(world.project, letta_server=LettaServer.objects.get().pk, sync_mode="continuous")
+    reply = client.post(reverse("connections", args=["planner"]), said, follow=True)
+    assert "it begins by itself" in reply.text
+    assert "link with Letta" in reply.text
+    assert "Nothing is synced yet" not in reply.text
+
+
 def test_the_schedule_alone_queues_nothing(client: Client, olga: User, world: World) -> None:
     assert save(client, world.project, sync_mode="every", sync_minutes=5).status_code == 302
     world.project.refresh_from_db()
