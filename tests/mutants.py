@@ -72,18 +72,17 @@ def check_places(mutants: Sequence[Mutant] = MUTANTS) -> None:
                 raise Moved(f"{mutant.name}: in {path} there stands {found} times:\n{old}")
 
 
-def try_it(mutant: Mutant | None, stories: int = STORIES, project: Path = ROOT) -> Result:
-    """Run the test that has to notice, on a copy in which the mutant is at work; None: nothing is broken."""
+def try_it(mutant: Mutant | None, stories: int, project: Path, tests: Sequence[str]) -> Result:
+    """Run the tests that have to notice, on a copy in which the mutant is at work; None: nothing is broken."""
     with tempfile.TemporaryDirectory(prefix="memoryhub-mutant-") as name:
         folder = Path(name)
         copy_to(folder, project)
         if mutant:
             break_it(folder, mutant)
-        test = mutant.test if mutant else STORY
         environment = {**os.environ, "MEMORYHUB_STORIES": str(stories), "MEMORYHUB_SEED": str(SEED)}
         environment |= {"MEMORYHUB_TOLD": str(folder / "told.json"), "PYTHONPATH": "", "PYTHONHASHSEED": "0"}
         environment.pop("DATABASE_URL", None)
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=short", "-p", "no:cacheprovider", test]
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=short", "-p", "no:cacheprovider", *tests]
         began = time.monotonic()
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
         told = folder / "told.json"
@@ -126,8 +125,9 @@ def try_all(mutants: Sequence[Mutant], jobs: int, *, unbroken: int = UNBROKEN) -
     with tempfile.TemporaryDirectory(prefix="memoryhub-mutants-") as name, ThreadPoolExecutor(jobs) as pool:
         project = Path(name)
         copy_to(project)
-        healthy = pool.submit(try_it, None, unbroken, project)
-        results = [pool.submit(try_it, mutant, STORIES, project) for mutant in mutants]
+        all_tests = list(dict.fromkeys([STORY, *(mutant.test for mutant in mutants)]))
+        healthy = pool.submit(try_it, None, unbroken, project, all_tests)
+        results = [pool.submit(try_it, mutant, STORIES, project, [mutant.test]) for mutant in mutants]
         return [show(result.result()) for result in [healthy, *results]]
 
 

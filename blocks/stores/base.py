@@ -102,6 +102,11 @@ class Folded(Snapshot):
     def raw(self) -> Any:
         return self._unpacked()[3]
 
+    def __eq__(self, other: object) -> bool:
+        return self.unfolded() == other.unfolded() if isinstance(other, Snapshot) else NotImplemented
+
+    __hash__ = Snapshot.__hash__
+
     def folded(self) -> Snapshot:
         return self
 

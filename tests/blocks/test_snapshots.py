@@ -33,6 +33,7 @@ def test_nothing_is_lost_in_folding(text):
     for field in fields(Snapshot):
         assert getattr(folded, field.name) == getattr(whole, field.name)
     assert folded.hash == whole.hash
-    assert folded.unfolded() == whole
+    assert folded.unfolded() == whole == folded
+    assert folded != Snapshot("block-1", whole.state)
     assert folded.folded() is folded
     assert whole.unfolded() is whole
