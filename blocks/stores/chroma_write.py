@@ -94,7 +94,7 @@ class Writer:
     def _mark_quickly(self, writes: list[Write]) -> Iterator[Outcome]:
         """Marks of what nobody has marked, on what was read a moment ago: a mark only adds what nobody says there."""
         self.compared = time.time()
-        yield from self._execute([self._quick_mark(write, write.seen) for write in writes if write.seen], {})
+        yield from self._execute([self._quick_mark(write, write.seen.unfolded()) for write in writes if write.seen], {})
 
     def _quick_mark(self, write: Write, seen: Snapshot) -> Step:
         known: Unmarked = seen.raw
