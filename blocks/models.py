@@ -146,7 +146,9 @@ class Memory(models.Model):
             models.Index(fields=["project", "kind", "id"], name="memory_by_kind"),
             models.Index(fields=["project", "sync_state"], name="memory_by_state"),
             models.Index(
-                fields=["waiting_since"], name="memory_waiting", condition=models.Q(waiting_since__isnull=False)
+                fields=["project", "waiting_since"],
+                name="memory_waiting",
+                condition=models.Q(waiting_since__isnull=False),
             ),
         ]
 

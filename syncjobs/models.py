@@ -95,6 +95,13 @@ class Replica(models.Model):
                 fields=["connection", "external_id"], condition=~models.Q(external_id=""), name="replica_item_once"
             ),
         ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["connection", "held_since"],
+                name="replica_held",
+                condition=models.Q(held_since__isnull=False),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.memory_id} as {self.external_id}"

@@ -25,7 +25,7 @@ from syncjobs.purge import clean_again, finish, prune_intents, shown_elsewhere
 from syncjobs.tasks import enqueue_run, has_sides, push, sync
 
 logger = logging.getLogger(__name__)
-SHORTEST, LONGEST = 5.0, 300.0  # seconds between two looks of a project that is synced continuously
+SHORTEST, LONGEST = 4.0, 300.0  # seconds between two looks of a project that is synced continuously
 SERVERS_COST, OWN_COST = 3, 10  # so many times as long as the sides take for a look, and as our processor does
 PATIENCE = timedelta(seconds=15)  # how long an edit may wait before it is queued again
 HELD = 3.0  # seconds between two tries of what waits for an agent

@@ -170,7 +170,7 @@ def continuous(world):
 def test_the_pause_grows_with_the_cost_of_a_look(continuous):
     connections = continuous.project.connections
     connections.update(look_seconds=0.01, look_cpu=0.01)
-    assert interval(continuous.project) == 5
+    assert interval(continuous.project) == 4
     connections.filter(side="letta").update(look_seconds=2.0)
     assert interval(continuous.project) == 6
     connections.filter(side="local").update(look_cpu=1.5)
@@ -182,7 +182,7 @@ def test_the_pause_grows_with_the_cost_of_a_look(continuous):
 def test_a_connection_of_the_past_costs_nothing(continuous):
     continuous.project.connections.create(side="letta", address="http://old:8283", look_seconds=100.0, failures=5)
     continuous.project.connections.exclude(address="http://old:8283").update(look_seconds=0.01, look_cpu=0.01)
-    assert interval(continuous.project) == 5
+    assert interval(continuous.project) == 4
 
 
 def look(world):
@@ -198,10 +198,10 @@ def test_the_pause_doubles_while_a_side_is_down(continuous):
     for _ in range(8):
         look(continuous)
         pauses.append(interval(continuous.project))
-    assert pauses == [10, 20, 40, 80, 160, 300, 300, 300]
+    assert pauses == [8, 16, 32, 64, 128, 256, 300, 300]
     continuous.letta.down = False
     look(continuous)
-    assert interval(continuous.project) == 5
+    assert interval(continuous.project) == 4
 
 
 def test_a_side_that_is_down_leaves_one_failed_run(continuous):
@@ -215,7 +215,7 @@ def test_a_side_that_is_down_leaves_one_failed_run(continuous):
 def test_an_item_that_cannot_be_read_does_not_slow_the_others_down(continuous):
     continuous.letta.put("a text", slug="planner").problem = "cannot be understood"
     assert look(continuous).status == RunStatus.FAILED
-    assert interval(continuous.project) == 5
+    assert interval(continuous.project) == 4
 
 
 def test_the_pause_doubles_while_runs_stop_at_the_brake_or_break(continuous):
@@ -223,7 +223,7 @@ def test_the_pause_doubles_while_runs_stop_at_the_brake_or_break(continuous):
         SyncRun.objects.create(
             project=continuous.project, trigger="watch", status=RunStatus.BRAKED, finished_at=timezone.now()
         )
-    assert interval(continuous.project) == 20
+    assert interval(continuous.project) == 16
     SyncRun.objects.create(
         project=continuous.project,
         trigger="watch",
@@ -231,7 +231,7 @@ def test_the_pause_doubles_while_runs_stop_at_the_brake_or_break(continuous):
         finished_at=timezone.now(),
         errors=[{"memory": "", "title": "", "side": "", "error": "stopped by ValueError"}],
     )
-    assert interval(continuous.project) == 40
+    assert interval(continuous.project) == 32
 
 
 def test_a_busy_push_comes_back_to_the_queue(world):
