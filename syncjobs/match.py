@@ -117,7 +117,7 @@ class Matcher:
         if unseen:
             states = self.states(list(unseen), {bare(snapshot.state.get("text", "")) for snapshot in strangers})
             known += [(unseen[id], state) for id, state in states.items()]
-        return pairs(known, strangers)
+        return pairs(known, strangers) if known else {}
 
     def _place(self, side: str, snapshot: Snapshot, same: Item | None, foreign_uuids: set[UUID]) -> None:
         uuid = snapshot.uuid or document_uuid(snapshot)

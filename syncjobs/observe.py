@@ -351,9 +351,10 @@ def unfit(snapshot: Snapshot) -> str:
     """Why the hub cannot hold an item, '' if it can."""
     if len(snapshot.id) > LONGEST_ID:
         return f"its id has more than {LONGEST_ID} characters"
-    if len(snapshot.state.get("kind", "")) > LONGEST_KIND:
+    state = snapshot.state
+    if len(state.get("kind", "")) > LONGEST_KIND:
         return f"its kind has more than {LONGEST_KIND} characters"
-    length = len(snapshot.state.get("text", ""))
+    length = len(state.get("text", ""))
     if length > MAX_TEXT:
         return f"its text has {length:,} characters, and the hub takes at most {MAX_TEXT:,}: it stays there as it is"
     return ""

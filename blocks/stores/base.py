@@ -19,6 +19,7 @@ from uuid import UUID
 
 from blocks.state import State, state_hash
 
+WHOLE = 2_000  # snapshots of a look that need not be folded
 SMALL = 1000  # bytes of a packed snapshot, not worth compressing
 PICKLED = b"\x80"  # how a pickle begins, and nothing that zlib made
 Stray = tuple[int, int, str]  # start, end, text

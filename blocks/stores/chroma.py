@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from blocks.state import FIELDS, unstorable
-from blocks.stores.base import Look, Outcome, Probe, Snapshot, StoreError, Write
+from blocks.stores.base import WHOLE, Look, Outcome, Probe, Snapshot, StoreError, Write
 from blocks.stores.chroma_http import CLOUD, AnswerError, connect, errors, place
 from blocks.stores.chroma_records import Document, document_id, documents, presumed, snapshot_of
 from blocks.stores.chroma_rows import CLOUD_QUOTA, Row, Rows, Where, batched
@@ -358,7 +358,8 @@ class Reading:
         for id, document in documents(page).items():
             if id in self.snapshots:
                 self.scattered.add(id)
-            self.snapshots[id] = snapshot_of(document).folded()
+            snapshot = snapshot_of(document)
+            self.snapshots[id] = snapshot if len(self.snapshots) < WHOLE else snapshot.folded()
 
     def look(self, shown: str) -> Look:
         """All that was taken. shown: its print."""

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 Where = dict[str, Any]
 
 ONE_CALL = 10_000  # rows read in one call; more than 32,766 fail
-MANY_IDS = 1_000  # ids asked for in one call
+MANY_IDS = 2_000  # ids asked for, or rows written, in one call
+AT_ONCE = 1_000  # rows of a large collection that are held unread
 CLOUD_QUOTA = 300  # records in one call, for all of them
 MAX_BYTES = 12_000_000  # of a request as estimated; a body of more than about 40 MB fails
 
@@ -56,7 +57,7 @@ class Rows:
             groups: dict[str, list[str]] = {}
             for id in ids:
                 groups.setdefault(group(id), []).append(id)
-            for some in packed(groups.values(), self.many_ids):
+            for some in packed(groups.values(), min(AT_ONCE, self.many_ids)):
                 yield self.of(some)
         else:
             yield self._get(where=where)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from blocks.state import FIELDS
 from blocks.stores import letta_agents, letta_digest, letta_roster, letta_server
-from blocks.stores.base import Look, Outcome, Probe, Snapshot, StoreError, Write
+from blocks.stores.base import WHOLE, Look, Outcome, Probe, Snapshot, StoreError, Write
 from blocks.stores.letta_agents import Agents
 from blocks.stores.letta_blocks import MEMORY, Scope, is_private, read_block, tags_of
 from blocks.stores.letta_calls import THREADS, CallError, Calls, block_path
@@ -75,7 +75,7 @@ class LettaStore:
                 if known:
                     pages.add(page)
                 else:
-                    read += self._read(page)
+                    read += self._read(page, len(read))
         seen.add([agents.result(), digest.result()])
         print = "" if listing.problem else str(seen)
         if not known:
@@ -87,9 +87,10 @@ class LettaStore:
         """A look at what was kept of one; anew where that was too much to keep."""
         return self.look() if pages.dropped else self._look(self._read(pages.items), problem, agents, print)
 
-    def _read(self, blocks: Iterable[Any]) -> list[Snapshot]:
+    def _read(self, blocks: Iterable[Any], before: int = 0) -> list[Snapshot]:
         read = (read_block(block, self.scope) for block in blocks)
-        return [snapshot.folded() for snapshot in read if snapshot.in_scope or not snapshot.id]
+        shown = (snapshot for snapshot in read if snapshot.in_scope or not snapshot.id)
+        return [snapshot if before + number < WHOLE else snapshot.folded() for number, snapshot in enumerate(shown)]
 
     @staticmethod
     def _look(read: list[Snapshot], problem: str, agents: Attached, print: str) -> Look:
