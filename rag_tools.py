@@ -1052,10 +1052,12 @@ class Store:
         with ThreadPoolExecutor(3) as threads:  # for each word Chroma goes through all the texts
             worded = [threads.submit(self._ids_with, term, wanted) for term in terms_of(query)[:3]]
             vector = vectors_of([query])[0]
-            near = self._nearest(vector, max(pool, 4 * limit), wanted)
-            ids = dict.fromkeys(id for found in worded for id in found.result())
+            near = self._nearest(vector, max(pool, 4 * limit), wanted.where)
+            more = dict.fromkeys(id for found in worded for id in found.result() if id not in near)
+        near |= self._likened(list(more), vector)
+        metas = {row.id: row.meta for row in self._get(ids=list(near), include=["metadatas"])} if near else {}
         best: dict[str, Row] = {}
-        for row in near + self._likened(list(ids.keys() - {row.id for row in near}), vector):
+        for row in (Row(id, "", metas[id], similarity) for id, similarity in near.items() if id in metas):
             known = best.get(document_of(row))
             if known is None or known.similarity < row.similarity:
                 best[document_of(row)] = row
@@ -1066,18 +1068,18 @@ class Store:
         scored = [whole[id] | {"similarity": row.similarity, "score": score} for score, id, row in found if id in whole]
         return Memories(scored)
 
-    def _nearest(self, vector: list[float], count: int, wanted: Wanted) -> list[Row]:
-        """Chroma takes five times as long to find their metadata too, which is quick to ask for by id."""
-        body = {"query_embeddings": [vector], "n_results": count, "include": ["distances"]}
-        said = self._of_rows("query", body | ({"where": wanted.where} if wanted.where else {}))
-        if said is None or not said["ids"][0]:
-            return []
-        metas = {row.id: row.meta for row in self._get(ids=said["ids"][0], include=["metadatas"])}
+    def _nearest(self, vector: list[float], count: int, where: Any = None, **more: Any) -> dict[str, float]:
+        """The nearest rows and their similarities. Without their metadata, which it takes Chroma five times as long to
+        find here as to look up by id."""
+        body = {"query_embeddings": [vector], "n_results": count, "include": ["distances"], **more}
+        said = self._of_rows("query", body | ({"where": where} if where else {}))
+        if said is None:
+            return {}
         config = (self._known or {}).get("configuration_json") or {}
         space = (config.get("hnsw") or config.get("spann") or {}).get("space") or "l2"
-        pairs = [(id, far) for id, far in zip(said["ids"][0], said["distances"][0], strict=True) if id in metas]
+        pairs = zip(said["ids"][0], said["distances"][0], strict=True)
         # The vectors have length 1: their squared distance is twice one less their cosine.
-        return [Row(id, "", metas[id], 1 - far / 2 if space == "l2" else 1 - far) for id, far in pairs]
+        return {id: 1 - far / 2 if space == "l2" else 1 - far for id, far in pairs}
 
     def _ids_with(self, term: str, wanted: Wanted) -> list[str]:
         """Rows in which a word occurs, whatever its case."""
@@ -1085,13 +1087,14 @@ class Store:
         said = self._of_rows("get", query | ({"where": wanted.where} if wanted.where else {})) or {"ids": []}
         return list(said["ids"])
 
-    def _likened(self, ids: list[str], vector: list[float]) -> list[Row]:
-        """Rows by their ids, each with its similarity to a vector."""
-        if not ids:
-            return []
-        said = self._of_rows("get", {"ids": ids, "include": ["metadatas", "embeddings"]})
-        columns = zip(said["ids"], said["metadatas"], said["embeddings"], strict=True) if said else ()
-        return [Row(id, "", meta or {}, cosine(vector, other)) for id, meta, other in columns]
+    def _likened(self, ids: list[str], vector: list[float]) -> dict[str, float]:
+        """The similarities of rows to a vector: as Chroma says; those that it leaves out (a server before 1.0 does not
+        search among ids) by their own vectors."""
+        found = self._nearest(vector, len(ids), ids=ids) if ids else {}
+        left = [id for id in ids if id not in found]
+        said = self._of_rows("get", {"ids": left, "include": ["embeddings"]}) if left else None
+        others = zip(said["ids"], said["embeddings"], strict=True) if said else ()
+        return {id: found[id] for id in ids if id in found} | {id: cosine(vector, other) for id, other in others}
 
     def _whole(self, rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
         """The memories that rows are of, by document, with their whole texts."""

@@ -168,10 +168,18 @@ def test_an_error_and_what_is_new_come_first(store: ChromaStore) -> None:
     assert found[0]["similarity"] == pytest.approx(1, abs=0.01)
 
 
-def test_a_word_finds_what_meaning_does_not(store: ChromaStore, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("among_ids", [True, False], ids=["searches among ids", "cannot"])
+def test_a_word_finds_what_meaning_does_not(
+    store: ChromaStore, monkeypatch: pytest.MonkeyPatch, among_ids: bool
+) -> None:
     rag_tools.remember("Something else")
     id = rag_tools.remember("We had cake. By the way, ZX81-Q was the one that broke.")
-    monkeypatch.setattr(rag_tools.Store, "_nearest", lambda *query: [])
+    nearest = rag_tools.Store._nearest
+
+    def among(*query: Any, **more: Any) -> dict[str, float]:
+        return nearest(*query, **more) if among_ids and "ids" in more else {}
+
+    monkeypatch.setattr(rag_tools.Store, "_nearest", among)
 
     (found,) = rag_tools.recall("why did zx81-q break")
     assert found["id"] == id
