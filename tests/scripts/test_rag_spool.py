@@ -365,8 +365,8 @@ def test_where_the_file_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert rag_tools.spool().path == f"{tmp_path}/memoryhub/spool.jsonl"
     monkeypatch.setenv("XDG_STATE_HOME", "not/absolute")
-    monkeypatch.setenv("HOME", "/home/agent")
-    assert rag_tools.spool().path == "/home/agent/.local/state/memoryhub/spool.jsonl"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert rag_tools.spool().path == f"{tmp_path}/.local/state/memoryhub/spool.jsonl"
 
 
 def test_a_torn_line(away: Agent, faulty: Faulty, word: str) -> None:
