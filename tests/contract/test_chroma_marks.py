@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from blocks.stores import chroma_write
+from blocks.stores import chroma, chroma_write
 from blocks.stores.base import Write
 from blocks.stores.chroma import ChromaStore
 from blocks.stores.chroma_rows import Rows
@@ -21,8 +21,12 @@ def rows(chroma_server: str, collection: str) -> Any:
     return fill(open_server(chroma_server), memories(20, ["site"]), collection)
 
 
-@pytest.fixture
-def store(chroma_server: str, collection: str, rows: Any) -> ChromaStore:
+@pytest.fixture(params=[0, 2_000], ids=["folded", "whole"])
+def store(
+    chroma_server: str, collection: str, rows: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> ChromaStore:
+    """Its looks show snapshots as those of a large collection do, and as those of a small one."""
+    monkeypatch.setattr(chroma, "WHOLE", request.param)
     return ChromaStore(url=chroma_server, collection=collection, slug="site")
 
 
