@@ -14,7 +14,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
@@ -360,8 +360,8 @@ def reasons(row: Purge) -> list[str]:
         return [] if memory.deleted_at is None else _still_there(memory)
     texts, states = list(row.waits.get("texts", ())), list(row.waits.get("states", ()))
     held = Q(base_text__in=texts) | Q(seen_text__in=texts) | Q(base_hash__in=states) | Q(seen_hash__in=states)
-    replicas = Replica.objects.filter(held, memory=memory).select_related("connection__project")
-    waits = [_waits_for(memory, replica) for replica in replicas]
+    replicas = Replica.objects.filter(held, memory=memory)
+    waits = _all_waits_for(memory, replicas)
     sent = Q(new_text__in=texts) | Q(old_text__in=texts) | Q(new_hash__in=states)
     if memory.intents.filter(sent, outcome="").exists():
         waits.append("a write that is under way")
@@ -395,11 +395,17 @@ def _agents_to_wait_for(row: Purge) -> list[str]:
 
 
 def _still_there(memory: Memory) -> list[str]:
-    rows = memory.replicas.exclude(external_id="").select_related("connection__project")
-    waits = [_waits_for(memory, replica) for replica in rows]
+    rows = memory.replicas.exclude(external_id="")
+    waits = _all_waits_for(memory, rows)
     if memory.intents.filter(outcome="").exists():
         waits.append("a write that is under way")
     return waits
+
+
+def _all_waits_for(memory: Memory, replicas: QuerySet[Replica]) -> list[str]:
+    """What is waited for on the sides, Letta first."""
+    rows = replicas.select_related("connection__project").order_by("connection__side", "pk")
+    return [_waits_for(memory, replica) for replica in rows]
 
 
 def _waits_for(memory: Memory, replica: Replica) -> str:

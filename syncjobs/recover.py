@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
+from datetime import timedelta
 
 from django.db import transaction
 from django.utils import timezone
@@ -16,18 +18,35 @@ from syncjobs.replicas import agree, forget, of_items, save_replicas, see
 from syncjobs.sides import OpenSide
 from syncjobs.stamps import count_up
 
+UNDER_WAY = 2.0  # seconds for which a request may still be on its way whose sender died or gave up
+FRESH = timedelta(minutes=5)  # for longer no process is at a batch of writes
+
 
 def recover(sides: Iterable[OpenSide], memory_ids: Iterable[int]) -> None:
-    """Settle the open intents of memories whose leases the caller holds, on every healthy side."""
+    """Settle the open intents of memories whose leases the caller holds, on every healthy side.
+
+    Waits `UNDER_WAY` seconds first, once for each side that is opened: what a request that comes later does to a
+    memory that was already written anew would look like somebody's edit.
+    """
     ids = list(memory_ids)
+    found: list[tuple[OpenSide, list[Intent]]] = []
     for side in sides:
         rows = Intent.objects.filter(connection=side.connection, memory_id__in=ids, outcome="").order_by("pk")
         intents = list(rows.select_related("memory__project", "new_text", "old_text"))
         if intents and not side.error:
-            try:
-                _recover_side(side, intents)
-            except StoreError as error:
-                side.error = str(error)
+            found.append((side, intents))
+    if any(not side.waited and _is_fresh(intents) for side, intents in found):
+        time.sleep(UNDER_WAY)
+    for side, intents in found:
+        side.waited = True
+        try:
+            _recover_side(side, intents)
+        except StoreError as error:
+            side.error = str(error)
+
+
+def _is_fresh(intents: list[Intent]) -> bool:
+    return any(intent.created_at > timezone.now() - FRESH for intent in intents)
 
 
 def _recover_side(side: OpenSide, intents: list[Intent]) -> None:

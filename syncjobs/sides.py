@@ -30,6 +30,7 @@ class OpenSide:
     sharing: bool = False
     error: str = ""  # why nothing may be concluded from this side, or done on it
     partial: str = ""  # why nothing follows from an item that was not seen
+    waited: bool = False  # for the last requests of a process that died: see `recover`
 
 
 def open_sides(project: Project) -> list[OpenSide]:

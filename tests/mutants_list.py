@@ -52,6 +52,14 @@ MUTANTS = (
         quick=False,
     ),
     one(
+        "what a dead process sent last is not waited for",
+        "syncjobs/recover.py",
+        "        time.sleep(UNDER_WAY)\n",
+        "        pass\n",
+        test="tests/syncjobs/test_torn.py",
+        quick=False,
+    ),
+    one(
         "an answer that got lost counts as a success",
         "syncjobs/apply.py",
         '        if outcome.status == "unclear":  #',

@@ -20,6 +20,7 @@ from syncjobs import run as runs
 from syncjobs.conflicts import resolve
 from syncjobs.foresee import preview
 from syncjobs.models import Connection, Intent, Lease, Replica
+from syncjobs.recover import UNDER_WAY
 from syncjobs.sides import confirm
 from tests.syncjobs.fakes import LETTA, LOCAL, Crash, FakeLetta, Fault
 from tests.syncjobs.world import World, did, history, quiet
@@ -996,6 +997,22 @@ def test_a_write_of_unknown_end_is_settled_by_the_next_run(world: World, op: str
     assert not Intent.objects.filter(outcome="").exists()
     world.everywhere(*{"create": ["one"], "update": ["two"], "delete": []}[op])
     assert history(memory) == (["one", "two"] if op == "update" else ["one"])
+
+
+@pytest.mark.parametrize(("minutes", "expected"), [(0, 1), (6, 0)])
+def test_a_request_that_may_be_on_its_way_is_waited_for_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, minutes: int, expected: int
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("syncjobs.recover.time.sleep", waits.append)
+    memories = [world.create(title) for title in ("one", "two")]
+    world.letta.faults, world.local.faults = ["lost_reply"] * 2, ["lost_reply"] * 2
+    assert world.run().status == "failed"
+    Intent.objects.update(created_at=timezone.now() - timedelta(minutes=minutes))
+    waits.clear()
+    runs.push([memory.pk for memory in memories])
+    assert not Intent.objects.filter(outcome="").exists()
+    assert waits.count(UNDER_WAY) == expected
 
 
 @pytest.mark.parametrize("op", ["create", "update"])

@@ -145,6 +145,29 @@ def test_the_connection_breaks_again_while_it_is_finished(
     mixed.heal()
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_request_arrives_late(mixed: Mixed, proxy: Proxy, number: int) -> None:
+    """When the next run has begun already, and the memory has another text by then."""
+    uuid = pick(mixed, lambda text: len(text) > 600)
+    mixed.edit({uuid: mixed.text(LONG // 2)})
+    writes = iter(range(1, 1000))
+
+    def choose(method: str, path: str) -> str:
+        write = path.endswith(("/upsert", "/update", "/delete"))
+        return "late_request" if write and next(writes) == number else ""
+
+    proxy.begin(choose)
+    proxy.patience = 2.0
+    mixed.sync(STORE_TIMEOUT=0.8)
+    text = mixed.text(LONG)
+    mixed.edit({uuid: text})
+    assert not all(event.is_set() for event in proxy.late)
+    mixed.sync()
+    proxy.begin()
+    mixed.heal()
+    assert mixed.facts().live[uuid] == text
+
+
 @some_changes
 def test_refused_in_the_middle(mixed: Mixed, proxy: Proxy, change: Callable[[Mixed], None]) -> None:
     """Once the first call of a write was taken; then also whatever would finish it. Later the server takes it."""
