@@ -280,7 +280,7 @@ def _links(replicas: QuerySet[Replica]) -> list[Link]:
 
 def _each_row(rows: QuerySet[Any], columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """Not all at once: of a large project they would lie in memory twice."""
-    return rows.values_list(*columns).iterator()
+    return rows.order_by("pk").values_list(*columns).iterator()
 
 
 def _take(

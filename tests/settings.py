@@ -21,10 +21,13 @@ for _name in ("DEBUG", "HTTPS", "PORT", "CHROMA_PATH", "CHROMA_PORT", "CHROMA_UR
     os.environ.pop(_name, None)
 
 from memoryhub.settings import *  # noqa: E402, F403
-from memoryhub.settings import STATIC_ROOT, STORAGES  # noqa: E402
+from memoryhub.settings import DATABASES, SQLITE, STATIC_ROOT, STORAGES  # noqa: E402
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 # Without `collectstatic` there is no manifest.
 STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
 STATIC_ROOT.mkdir()
+# No query without an order may be relied on for one: PostgreSQL gives its rows as they happen to lie.
+if DATABASES["default"]["ENGINE"] == SQLITE:
+    DATABASES["default"]["OPTIONS"]["init_command"] += "PRAGMA reverse_unordered_selects=ON;"

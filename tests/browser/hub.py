@@ -139,7 +139,11 @@ class Hub:
 
 
 SQLITE = "django.db.backends.sqlite3"
-OPTIONS = {"transaction_mode": "IMMEDIATE", "timeout": 60, "init_command": "PRAGMA journal_mode=WAL;"}
+OPTIONS = {
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 60,
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA reverse_unordered_selects=ON;",  # see tests/settings.py
+}
 
 
 def account(name: str, **fields: str | bool) -> User:

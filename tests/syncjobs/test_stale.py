@@ -347,12 +347,8 @@ def test_a_later_push_may_be_undone_twice_again(attached: World) -> None:
     attached.run()
     attached.letta.end_turn(turn)
     attached.run()
-    assert list(Intent.objects.filter(op="update", connection__side=LETTA).values_list("copies", flat=True)) == [
-        0,
-        1,
-        0,
-        1,
-    ]
+    updates = Intent.objects.filter(op="update", connection__side=LETTA).order_by("pk")
+    assert [intent.copies for intent in updates] == [0, 1, 0, 1]
 
 
 def test_pushing_again_waits_for_the_agent_and_still_counts(attached: World, settings) -> None:
