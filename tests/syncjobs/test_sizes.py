@@ -139,7 +139,10 @@ class Between:
 
 
 @pytest.fixture
-def between(letta_server: str, chroma_server: str) -> Between:
+def between(letta_server: str, chroma_server: str, monkeypatch: pytest.MonkeyPatch) -> Between:
+    monkeypatch.setattr(
+        "django.conf.settings.STORE_TIMEOUT", 120.0
+    )  # how long 20 MB take beside other work is not what is asked here
     return Between(letta_server, chroma_server)
 
 
