@@ -8,32 +8,25 @@ replaces the sides', and what replicas and open intents still hold until then is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import models, transaction
-from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from blocks import actions, purge
 from blocks.models import BlockExtra, Memory, Origin, Purge, PurgeKind, Revision
 from blocks.purge import Secret
-from blocks.retention import drop, references
+from blocks.retention import drop
 from blocks.standing import places_of
-from blocks.stores.base import StoreError
 from memoryhub.models import Project
-from memoryhub.secrets import UnreadableSecret
-from syncjobs import sides
 from syncjobs.conflicts import agree_on_what_was_seen
 from syncjobs.models import Conflict, Intent, Replica, SyncRun
-
-# Until then an agent that read the old text is expected to have written back its copy; what that copy was made from
-# tells it from a person's edit (see `syncjobs.agents`).
-AGENTS_COPY = timedelta(minutes=10)
-
+from syncjobs.purge_waits import AGENTS_COPY, agents_to_wait_for, reasons
+from syncjobs.retention import clear_journal, tables, text_columns, texts_of, word_columns
 
 # --- what owners do -------------------------------------------------------------------------------------------------
 
@@ -75,14 +68,14 @@ def find(project: Project, secret: Secret) -> list[Memory]:
     for extra in BlockExtra.objects.filter(memory__project=project).iterator():
         if purge.holds(extra, secret):
             found.add(extra.memory_id)
-    for model in _tables():
+    for model in tables():
         rows = model._base_manager.filter(memory__project=project)
-        texts = {digest for field in _texts_of(model) for digest in rows.values_list(field, flat=True).distinct()}
+        texts = {digest for field in text_columns(model) for digest in rows.values_list(field, flat=True).distinct()}
         tainted = purge.find_texts(texts - {None}, secret)
-        for field in _texts_of(model):
+        for field in text_columns(model):
             for part in purge._parts(sorted(tainted)):
                 found.update(rows.filter(**{f"{field}__in": part}).values_list("memory_id", flat=True))
-        names = [field.name for field in _words_of(model)]
+        names = [field.name for field in word_columns(model)]
         for pk, *values in rows.values_list("memory_id", *names).iterator():
             if pk not in found and any(secret.within(value) for value in values):
                 found.add(pk)
@@ -121,11 +114,11 @@ def drop_memory(memory: Memory, *, user: User) -> Purge:
 def _erase(memory: Memory, secret: Secret, user: User) -> Purge | None:
     memory = Memory.objects.select_for_update().get(pk=memory.pk)
     _forget_old_places(memory)
-    texts = purge.find_texts(_texts(memory), secret)
+    texts = purge.find_texts(texts_of(memory), secret)
     states = _tainted_states(memory, secret, texts)
     closed = _close_conflicts(memory, secret, texts, user)
     new = purge.erase_texts(texts, secret)
-    for model in _tables():
+    for model in tables():
         if model not in (Revision, Replica, Intent):
             _erase_rows(model, memory, secret, new)
     _erase_replicas(memory, secret)
@@ -185,11 +178,11 @@ def _erase_rows(model: type[models.Model], memory: Memory, secret: Secret, new: 
     """Put the mark into every text and word of a table's rows of a memory."""
     for row in model._base_manager.filter(memory=memory):
         changed = []
-        for name in _texts_of(model):
+        for name in text_columns(model):
             if getattr(row, f"{name}_id") in new:
                 setattr(row, f"{name}_id", new[getattr(row, f"{name}_id")])
                 changed.append(name)
-        for field in _words_of(model):
+        for field in word_columns(model):
             if secret.within(getattr(row, field.name)):
                 setattr(row, field.name, secret.erase(getattr(row, field.name)))
                 changed.append(field.name)
@@ -221,33 +214,6 @@ def _forget_old_places(memory: Memory) -> None:
     Intent.objects.filter(memory=memory).exclude(connection__in=here).delete()
 
 
-def _tables() -> list[type[models.Model]]:
-    """The tables that hold texts of memories."""
-    tables = dict.fromkeys(field.model for field in references())
-    return [model for model in tables if any(field.name == "memory" for field in model._meta.concrete_fields)]
-
-
-def _texts_of(model: type[models.Model]) -> list[str]:
-    return [field.name for field in references() if field.model is model]
-
-
-def _words_of(model: type[models.Model]) -> list[models.Field]:
-    """Columns in which people's words may stand (keys and hashes are of our own making)."""
-    return [field for field in model._meta.concrete_fields if isinstance(field, (models.TextField, models.JSONField))]
-
-
-def _texts(memory: Memory, but: type[models.Model] | None = None) -> set[str]:
-    """Every text the hub has of a memory, in all tables `but` one."""
-    found: set[str] = set()
-    for model in _tables():
-        if model is but:
-            continue
-        for name in _texts_of(model):
-            rows = model._base_manager.filter(memory=memory).exclude(**{name: None}).order_by()
-            found.update(rows.values_list(name, flat=True).distinct())
-    return found
-
-
 def _note(
     memory: Memory,
     kind: PurgeKind,
@@ -257,8 +223,8 @@ def _note(
     texts: Iterable[str] = (),
     states: Iterable[str] = (),
 ) -> Purge:
-    lost = set(texts) | _clear_journal(memory, timezone.now() - AGENTS_COPY)
-    held = lost & _texts(memory, but=Revision)
+    lost = set(texts) | clear_journal(memory, timezone.now() - AGENTS_COPY)
+    held = lost & texts_of(memory, but=Revision)
     waits = {"texts": sorted(held), "states": sorted(states)}
     row = _noted(memory.project, kind, user, versions, memory=memory, waits=waits)
     row.lost = lost - held  # type: ignore[attr-defined]  # for `finish`, after the transaction
@@ -278,7 +244,7 @@ def finish(purges: Iterable[Purge] | None = None) -> int:
     done = 0
     for row in list(Purge.objects.filter(done_at=None) if purges is None else purges):
         drop(getattr(row, "lost", ()))
-        waiting = reasons(row) or _agents_to_wait_for(row)
+        waiting = reasons(row) or agents_to_wait_for(row)
         if waiting:
             _note_waiting(row, waiting)
             continue
@@ -315,28 +281,16 @@ def _finish(row: Purge) -> set[str]:
     if memory and row.kind == PurgeKind.MEMORY and memory.deleted_at is None:
         row.called_off = True
     elif memory and row.kind == PurgeKind.MEMORY:
-        texts |= _texts(memory)
+        texts |= texts_of(memory)
         _rename_in_runs(memory, purge.MARK)
         memory.delete()
         row.memory = None
     elif memory:
-        for name in _texts_of(Conflict):  # of one that was opened and decided since
+        for name in text_columns(Conflict):  # of one that was opened and decided since
             memory.conflicts.filter(**{f"{name}__in": texts}).exclude(closed_at=None).update(**{name: None})
-        texts |= _clear_journal(memory, timezone.now())
+        texts |= clear_journal(memory, timezone.now())
     row.done_at, row.waits = timezone.now(), {}
     row.save(update_fields=["done_at", "waits", "called_off", "memory"])
-    return texts
-
-
-def _clear_journal(memory: Memory, before: datetime) -> set[str]:
-    """Forget what intents that ended before a moment sent and replaced: the digests of that.
-
-    The hashes stay, by which a late copy is known as ours.
-    """
-    closed = Intent.objects.filter(memory=memory, closed_at__lte=before).exclude(outcome="")
-    names = _texts_of(Intent)
-    texts = {digest for name in names for digest in closed.values_list(name, flat=True)} - {None}
-    closed.update(new_fields=None, **dict.fromkeys(names))
     return texts
 
 
@@ -349,96 +303,3 @@ def _rename_in_runs(memory: Memory, title: str) -> None:
             row["title"] = title
         if rows:
             run.save(update_fields=["steps", "errors"])
-
-
-def reasons(row: Purge) -> list[str]:
-    """What a purge still waits for, in words; empty when nothing is left to be erased (or all is)."""
-    memory = row.memory
-    if row.done_at or memory is None:
-        return []
-    if row.kind == PurgeKind.MEMORY:
-        return [] if memory.deleted_at is None else _still_there(memory)
-    texts, states = list(row.waits.get("texts", ())), list(row.waits.get("states", ()))
-    held = Q(base_text__in=texts) | Q(seen_text__in=texts) | Q(base_hash__in=states) | Q(seen_hash__in=states)
-    replicas = Replica.objects.filter(held, memory=memory)
-    waits = _all_waits_for(memory, replicas)
-    sent = Q(new_text__in=texts) | Q(old_text__in=texts) | Q(new_hash__in=states)
-    if memory.intents.filter(sent, outcome="").exists():
-        waits.append("a write that is under way")
-    for other in purge.rows_with_text(memory, texts):
-        if isinstance(other, Revision):
-            waits.append(f"revision {other.number}, in which it came back: purge it again")
-        elif isinstance(other, Conflict) and not other.closed_at:
-            waits.append("the open conflict to be resolved")
-    return list(dict.fromkeys(waits))
-
-
-def _agents_to_wait_for(row: Purge) -> list[str]:
-    """Agents that see the block and may have read the old text. Asks Letta, if something was pushed there lately.
-
-    That text is then still in the journal: an older copy that comes back is known by it, and written over again.
-    """
-    memory, texts = row.memory, list(row.waits.get("texts", ()))
-    if row.done_at or memory is None or row.kind == PurgeKind.MEMORY:
-        return []
-    since = timezone.now() - AGENTS_COPY
-    pushed = Intent.objects.filter(memory=memory, connection__side="letta", closed_at__gt=since, old_text__in=texts)
-    if not pushed.exists() or memory.project.letta_server is None:
-        return []
-    ids = memory.replicas.filter(connection__in=pushed.values("connection")).exclude(external_id="")
-    try:
-        store = sides.open_letta(memory.project)
-        attached = any(store.agents(id) for id in ids.values_list("external_id", flat=True))
-    except (StoreError, UnreadableSecret):
-        attached = True
-    return ["agents, which for 10 minutes may write back what they had read"] if attached else []
-
-
-def _still_there(memory: Memory) -> list[str]:
-    rows = memory.replicas.exclude(external_id="")
-    waits = _all_waits_for(memory, rows)
-    if memory.intents.filter(outcome="").exists():
-        waits.append("a write that is under way")
-    return waits
-
-
-def _all_waits_for(memory: Memory, replicas: QuerySet[Replica]) -> list[str]:
-    """What is waited for on the sides, Letta first."""
-    rows = replicas.select_related("connection__project").order_by("connection__side", "pk")
-    return [_waits_for(memory, replica) for replica in rows]
-
-
-def _waits_for(memory: Memory, replica: Replica) -> str:
-    """Why a side still shows it."""
-    connection, project = replica.connection, replica.connection.project
-    name = connection.get_side_display()
-    direction = project.letta_direction if connection.side == "letta" else project.local_direction
-    if direction in ("off", "from_side"):
-        return f"{name}, which the hub does not write to: remove it there by hand"
-    if connection.suspect or connection.look_error:
-        return f"{name}, which cannot be reached now"
-    if memory.conflicts.filter(connection=connection, closed_at=None).exists():
-        return f"{name}, where a conflict is open: resolve it"
-    return name if replica.status == "ok" else f"{name}: {replica.reason or replica.get_status_display()}"
-
-
-# --- what is kept for a time only -----------------------------------------------------------------------------------
-
-
-def shown_elsewhere(memories: Collection[int]) -> set[tuple[int, str]]:
-    """The texts that replicas and open conflicts of some memories refer to: thinning leaves them in the history."""
-    found = set()
-    conflicts = Conflict.objects.filter(closed_at=None)
-    for rows, names in ((Replica.objects.all(), _texts_of(Replica)), (conflicts, _texts_of(Conflict))):
-        for memory, *texts in rows.filter(memory__in=memories).order_by().values_list("memory_id", *names):
-            found |= {(memory, digest) for digest in texts if digest}
-    return found
-
-
-def prune_intents(before: datetime) -> Iterator[int]:
-    """Remove closed intents that ended before a moment, a part at a time."""
-    while True:
-        part = list(Intent.objects.filter(closed_at__lt=before).exclude(outcome="").values_list("pk", flat=True)[:500])
-        if not part:
-            return
-        yield Intent.objects.filter(pk__in=part).delete()[0]

@@ -21,7 +21,8 @@ from blocks.standing import places_of
 from memoryhub.models import Project, SyncMode
 from syncjobs import leases
 from syncjobs.models import Connection, Replica, RunStatus, SyncRun
-from syncjobs.purge import clean_again, finish, prune_intents, shown_elsewhere
+from syncjobs.purge import clean_again, finish
+from syncjobs.retention import prune_intents, shown_elsewhere
 from syncjobs.tasks import enqueue_run, has_sides, push, sync
 
 logger = logging.getLogger(__name__)

@@ -20,6 +20,7 @@ from memoryhub.models import Project, Role
 from syncjobs import purge
 from syncjobs.conflicts import resolve
 from syncjobs.models import Conflict, Connection, Intent, Replica
+from syncjobs.retention import shown_elsewhere
 from syncjobs.watch import Watch
 from tests.conftest import person
 from tests.syncjobs.fakes import Crash, Server
@@ -518,7 +519,7 @@ def test_thinning_leaves_what_sides_and_open_conflicts_show(world, settings):
     world.letta.edit(world.letta.only().id, text="theirs\n")
     world.edit(memory, text="mine\n")
     world.run()
-    shown = purge.shown_elsewhere([memory.pk])
+    shown = shown_elsewhere([memory.pk])
     texts = {row.digest: row.text for row in Text.objects.all()}
     assert {texts[digest] for _, digest in shown} == {"one\n", "theirs\n", "mine\n"}
 
