@@ -13,7 +13,7 @@ from django.utils.dateparse import parse_datetime
 
 from blocks.actions import free_label
 from blocks.models import Memory
-from blocks.state import DEFAULTS, FIELDS, State, complete, slugify_label
+from blocks.state import DEFAULTS, FIELDS, State, complete, slugify_label, state_hash
 from blocks.stores.base import Write
 from memoryhub.models import Project
 from syncjobs.agents import Agents, Copy
@@ -48,6 +48,20 @@ class Work:
     @property
     def fresh(self) -> bool:
         return bool(self.source)
+
+    def in_step(self, side: OpenSide) -> bool:
+        """Whether a side of which something is known shows what the hub has."""
+        replica = self.replicas[side.side]
+        there = replica.status == "ok" and replica.base_hash
+        return bool(there and side.side not in self.plan.clashes and self.agrees(side))
+
+    def agrees(self, side: OpenSide) -> bool:
+        """Whether both last agreed on what the hub has now; if not, what was written there has not settled it."""
+        if self.replicas[side.side].base_hash == state_hash(restrict(self.memory.state, side.store.fields)):
+            return True
+        if side.writes:
+            self.settled = self.settled and side.side not in self.writes
+        return False
 
 
 class Planner:

@@ -181,7 +181,7 @@ MUTANTS = (
     ),
     one(
         "a conflict that is over takes its text along",
-        "syncjobs/apply.py",
+        "syncjobs/intake.py",
         "        going += [(side, state, side, moot) for side, state in self._displaced(work)]\n",
         "",
         quick=False,
@@ -226,7 +226,7 @@ MUTANTS = (
     ),
     one(
         "agents at work are not waited for",
-        "syncjobs/apply.py",
+        "syncjobs/intake.py",
         "                work.waits.add(side.side)\n",
         "                pass\n",
         quick=False,

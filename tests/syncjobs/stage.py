@@ -21,6 +21,7 @@ from blocks.models import Memory, Revision, Text
 from blocks.stores.base import Write
 from syncjobs import conflicts
 from syncjobs.apply import Batch
+from syncjobs.intake import Intake
 from syncjobs.models import Conflict, Intent, Lease, Replica
 from tests.syncjobs.fakes import LETTA, LOCAL, Crash, Server, Thing, Turn
 from tests.syncjobs.ledger import Ledger, words
@@ -28,7 +29,7 @@ from tests.syncjobs.world import World, did
 
 RUNS_TO_AGREE = 4
 PATIENCE = 60
-STAGES = ("_commit_hub", "_prepare_writes", "_write_side", "_settle")
+STAGES = {"take_in": Intake, "_prepare_writes": Batch, "_write_side": Batch, "_settle": Batch}
 IN = {LETTA: "in Letta", LOCAL: "in the local store"}
 
 
@@ -79,18 +80,18 @@ class Stage:
 
     def _guard_crashes(self) -> None:
         """The process may end right after each stage of a batch."""
-        for name in STAGES:
-            original = getattr(Batch, name)
+        for name, whose in STAGES.items():
+            original = getattr(whose, name)
 
-            def stage(batch: Batch, *args: Any, _original: Any = original, _name: str = name) -> Any:
-                result = _original(batch, *args)
+            def stage(part: Intake | Batch, *args: Any, _original: Any = original, _name: str = name) -> Any:
+                result = _original(part, *args)
                 if self.crash_at == _name:
                     self.crash_at = ""
                     self.tell("crash")
                     raise Crash
                 return result
 
-            self.patch.setattr(Batch, name, stage)
+            self.patch.setattr(whose, name, stage)
 
     def tell(self, what: str) -> None:
         self.told.add(what)
