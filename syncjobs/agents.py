@@ -19,7 +19,7 @@ from django.db.models.functions import RowNumber
 from blocks.stores.base import Snapshot, StoreError
 from syncjobs.match import Item
 from syncjobs.models import Conflict, Intent, Replica
-from syncjobs.observe import Observation
+from syncjobs.observation import Observation
 from syncjobs.sides import OpenSide
 
 LOOK_BACK = 5  # pushes of an item whose texts an agent may still have

@@ -23,7 +23,7 @@ from syncjobs.intake import Intake
 from syncjobs.marks import Marks, carry_out
 from syncjobs.match import Item
 from syncjobs.models import Intent
-from syncjobs.observe import Observation
+from syncjobs.observation import Observation
 from syncjobs.plan import Step
 from syncjobs.planning import Planner, Work, restrict
 from syncjobs.replicas import agree, forget, save_replicas, see

@@ -10,7 +10,8 @@ from memoryhub.models import Project
 from syncjobs.agents import Agents, ask_about
 from syncjobs.match import Item
 from syncjobs.models import Conflict, zero_counters
-from syncjobs.observe import Observation, observe
+from syncjobs.observation import Observation
+from syncjobs.observe import observe
 from syncjobs.plan import NAMES
 from syncjobs.planning import Planner, Work, describe
 from syncjobs.sides import look_up_sides

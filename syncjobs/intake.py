@@ -17,7 +17,7 @@ from blocks.state import State, state_hash
 from syncjobs.agents import Agents
 from syncjobs.conflicts import close_moot, open_conflict
 from syncjobs.models import Conflict, Replica
-from syncjobs.observe import Observation
+from syncjobs.observation import Observation
 from syncjobs.plan import NAMES, Plan, Seen
 from syncjobs.planning import Work, describe, restrict, written_at
 from syncjobs.replicas import agree, forget, hold, save_replicas, see

@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db import transaction
 
 from blocks.stores.base import Outcome, Store, StoreError, Write
-from syncjobs.observe import ALIVE
+from syncjobs.looks import ALIVE
 from syncjobs.planning import Work
 from syncjobs.replicas import note
 from syncjobs.sides import OpenSide

@@ -18,7 +18,7 @@ from blocks.stores.base import Snapshot
 from syncjobs import leases
 from syncjobs.match import Item
 from syncjobs.models import Intent, Replica
-from syncjobs.observe import Observation
+from syncjobs.observation import Observation
 from syncjobs.planning import restrict
 from syncjobs.recover import recover
 from syncjobs.sides import OpenSide

@@ -19,7 +19,7 @@ from memoryhub.models import Project
 from syncjobs.agents import Agents, Copy
 from syncjobs.match import Item
 from syncjobs.models import Conflict, Intent, Replica
-from syncjobs.observe import Observation
+from syncjobs.observation import Observation
 from syncjobs.plan import NAMES, Hub, Plan, Seen, View, plan
 from syncjobs.replicas import is_marked, of_items
 from syncjobs.sides import OpenSide

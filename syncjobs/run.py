@@ -22,10 +22,12 @@ from syncjobs import leases, unchanged
 from syncjobs.apply import Batch
 from syncjobs.digest import write_digest
 from syncjobs.foresee import chunked, foresee
+from syncjobs.looks import glance
 from syncjobs.match import Item
 from syncjobs.mend import mend
 from syncjobs.models import Intent, RunStatus, SyncRun
-from syncjobs.observe import Observation, glance, observe, observe_one
+from syncjobs.observation import Observation
+from syncjobs.observe import observe, observe_one
 from syncjobs.purge import finish_of
 from syncjobs.recover import recover
 from syncjobs.sides import OpenSide, look_up_sides

@@ -84,7 +84,7 @@ MUTANTS = (
                 "        return set(missing), set(), set(), []\n",
             ),
             (
-                "syncjobs/observe.py",
+                "syncjobs/observation.py",
                 "        if side.error:\n            return Seen",
                 "        if False:\n            return Seen",
             ),
