@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
@@ -12,15 +13,47 @@ from blocks import actions
 from blocks.digest import NOTE, rescued, text_now
 from blocks.models import Memory, Origin, Revision, SyncState, digest_of
 from blocks.state import complete
+from blocks.stores.base import StoreError
 from memoryhub.models import Project
+from syncjobs import leases
 from syncjobs.models import Digest
 from syncjobs.sides import OpenSide
+from syncjobs.tally import Tally
 
 if TYPE_CHECKING:
     from blocks.stores.letta import LettaStore
 
+TRIES = 50  # a tenth of a second apart, while another process writes the digest
 
-def write_digest(project: Project, side: OpenSide) -> Memory | None:
+
+def update_digest(project: Project, sides: list[OpenSide], tally: Tally) -> set[int]:
+    """Bring the project's digest block up to date, where there is a Letta server that may be written.
+
+    Returns the memories that were made of what somebody else wrote into it: they have to be synced still.
+    """
+    made = set()
+    for side in sides:
+        if side.side == "letta" and side.writes and not side.error:
+            try:
+                memory = _write_alone(project, side)
+                made |= {memory.pk} if memory else set()
+            except StoreError as error:
+                tally.fail(None, side.side, f"the digest block: {error}")
+    return made
+
+
+def _write_alone(project: Project, side: OpenSide) -> Memory | None:
+    """A run and a push, or two pushes, may come to it at once, and each would make one."""
+    holder = leases.new_holder()
+    for _ in range(TRIES):
+        with leases.held([leases.of_digest(project.pk)], holder) as got:
+            if got:
+                return _write(project, side)
+        time.sleep(0.1)
+    return None
+
+
+def _write(project: Project, side: OpenSide) -> Memory | None:
     """Bring the digest block up to date; a memory that was made of what somebody else wrote into it, to be synced.
 
     side: the project's Letta side. Raises `StoreError`.

@@ -1,4 +1,4 @@
-"""A sync run: lease, look, plan, brake, apply, digest; and the push of single memories."""
+"""A sync run: lease, look, plan, brake, apply, digest."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from django.utils import timezone
 
 from blocks.models import Memory, SyncState
 from blocks.stores.base import StoreError
-from memoryhub.models import Project
 from memoryhub.secrets import UnreadableSecret
 from syncjobs import leases, unchanged
 from syncjobs.apply import Batch
-from syncjobs.digest import write_digest
+from syncjobs.digest import update_digest
 from syncjobs.foresee import chunked, foresee
 from syncjobs.looks import glance
 from syncjobs.match import Item
 from syncjobs.mend import mend
 from syncjobs.models import Intent, RunStatus, SyncRun
 from syncjobs.observation import Observation
-from syncjobs.observe import observe, observe_one
+from syncjobs.observe import observe
 from syncjobs.purge import finish_of
+from syncjobs.push import sync_memory
 from syncjobs.recover import recover
 from syncjobs.sides import OpenSide, look_up_sides
 from syncjobs.stamps import leave_stamps
@@ -36,7 +36,6 @@ from syncjobs.tally import SHOWN_STEPS, Tally
 from syncjobs.twins import is_our_own, remove_twin
 
 logger = logging.getLogger(__name__)
-DIGEST_TRIES = 50  # a tenth of a second apart, while another process writes the digest
 BATCH = 300  # memories leased, journalled and written together
 AWAY = (OperationalError, InterfaceError)  # the hub's database is locked, full, or not there
 
@@ -339,75 +338,3 @@ def uncollected() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def sync_memory(pk: int, sides: list[OpenSide], tally: Tally, holder: str) -> bool:
-    """Bring one memory in step on all sides now; False when another process is writing it."""
-    with leases.held([leases.of_memory(pk)], holder) as got:
-        memory = Memory.objects.select_related("project").filter(pk=pk).first()
-        if memory is None:
-            return True
-        if not got:
-            return False
-        recover(sides, [pk])
-        observation = observe_one(memory, sides)
-        Batch(memory.project, observation, observation.items, tally, holder).run()
-    return True
-
-
-def push(memory_ids: Iterable[int]) -> list[int]:
-    """Bring memories that people changed to every side; those that another process is writing right now."""
-    busy, holder = [], leases.new_holder()
-    by_project: dict[int, list[int]] = {}
-    for pk, project_id in Memory.objects.filter(pk__in=list(memory_ids)).values_list("pk", "project_id"):
-        by_project.setdefault(project_id, []).append(pk)
-    for project_id, pks in by_project.items():
-        project = Project.objects.select_related("letta_server", "local_store").get(pk=project_id)
-        busy += _push_project(project, pks, holder)
-    leases.release(holder)
-    finish_of(by_project)
-    return busy
-
-
-def _push_project(project: Project, pks: list[int], holder: str) -> list[int]:
-    sides, tally, busy = look_up_sides(project), Tally(), []
-
-    def bring(pks: Iterable[int]) -> None:
-        for pk in pks:
-            if not sync_memory(pk, sides, tally, holder) or pk in tally.again:
-                busy.append(pk)
-                tally.again.discard(pk)
-
-    bring(pks)
-    bring(update_digest(project, sides, tally))
-    leave_stamps(sides)
-    for error in tally.errors:
-        logger.warning("push to %s of %s: %s", error["side"], project.slug, error["error"])
-    return busy
-
-
-def update_digest(project: Project, sides: list[OpenSide], tally: Tally) -> set[int]:
-    """Bring the project's digest block up to date, where there is a Letta server that may be written.
-
-    Returns the memories that were made of what somebody else wrote into it: they have to be synced still.
-    """
-    rescued = set()
-    for side in sides:
-        if side.side == "letta" and side.writes and not side.error:
-            try:
-                memory = _write_digest_alone(project, side)
-                rescued |= {memory.pk} if memory else set()
-            except StoreError as error:
-                tally.fail(None, side.side, f"the digest block: {error}")
-    return rescued
-
-
-def _write_digest_alone(project: Project, side: OpenSide) -> Memory | None:
-    """A run and a push, or two pushes, may come to it at once, and each would make one."""
-    holder = leases.new_holder()
-    for _ in range(DIGEST_TRIES):
-        with leases.held([leases.of_digest(project.pk)], holder) as got:
-            if got:
-                return write_digest(project, side)
-        time.sleep(0.1)
-    return None

@@ -15,6 +15,7 @@ from blocks.models import Memory, SyncState
 from blocks.signals import memories_changed
 from blocks.standing import places_of
 from memoryhub.models import Direction, Project
+from syncjobs import push as pushes
 from syncjobs import run as runs
 from syncjobs.models import Connection, RunStatus, SyncRun
 
@@ -30,7 +31,7 @@ def push(memory_ids: list[int]) -> None:
     first = [project for project in projects if is_first_contact(project)]
     for project in first:
         enqueue_run(project, trigger="edit")
-    busy = runs.push(wanted.exclude(project__in=first).values_list("pk", flat=True))
+    busy = pushes.push(wanted.exclude(project__in=first).values_list("pk", flat=True))
     if busy:
         push.using(run_after=timezone.now() + timedelta(seconds=1)).enqueue(busy)
 

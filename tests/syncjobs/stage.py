@@ -30,6 +30,7 @@ from tests.syncjobs.world import World, did
 RUNS_TO_AGREE = 4
 PATIENCE = 60
 STAGES = {"take_in": Intake, "_prepare_writes": Batch, "_write_side": Batch, "_settle": Batch}
+LOGGERS = ("syncjobs.run", "syncjobs.push")  # they say what a story lets go wrong on purpose
 IN = {LETTA: "in Letta", LOCAL: "in the local store"}
 
 
@@ -45,7 +46,8 @@ class Stage:
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        logging.getLogger("syncjobs.run").disabled = True
+        for name in LOGGERS:
+            logging.getLogger(name).disabled = True
         self.atomic = transaction.atomic()
         self.atomic.__enter__()
         self.patch.setattr(settings, "AGENT_PATIENCE", PATIENCE)
@@ -76,7 +78,8 @@ class Stage:
             transaction.set_rollback(True)
             self.atomic.__exit__(None, None, None)
             self.patch.undo()
-            logging.getLogger("syncjobs.run").disabled = False
+            for name in LOGGERS:
+                logging.getLogger(name).disabled = False
 
     def _guard_crashes(self) -> None:
         """The process may end right after each stage of a batch."""

@@ -10,7 +10,7 @@ import pytest
 from blocks import actions, recall
 from blocks.models import Memory
 from memoryhub.models import Direction, LocalStore, Project
-from syncjobs import run
+from syncjobs.push import push
 from tests.original_store import open_server
 from tests.servers.letta_server import free_port
 
@@ -41,7 +41,7 @@ def stored(project: Project, chroma_server: str, collection: str) -> Project:
 
 def write(project: Project) -> None:
     made = [actions.create(project, {"title": title, "text": text}) for title, text in NOTES.items()]
-    assert run.push([memory.pk for memory in made]) == []
+    assert push([memory.pk for memory in made]) == []
 
 
 def titles(found: recall.Found) -> list[str]:
@@ -79,7 +79,7 @@ def test_recall_prefers_the_important_and_the_new(stored: Project) -> None:
     text = "The nightly backup of the database failed."
     for title, kind, created in (("old", "template", "2020-01-01"), ("error", "error", ""), ("new", "template", "")):
         actions.create(stored, {"title": title, "text": text, "kind": kind, "created_at": created})
-    assert run.push(list(Memory.objects.values_list("pk", flat=True))) == []
+    assert push(list(Memory.objects.values_list("pk", flat=True))) == []
     assert titles(search(stored, "backup failed", order="recall", limit=3)) == ["error", "new", "old"]
 
 
@@ -91,7 +91,7 @@ def test_what_cannot_come_first_is_not_asked_for(stored: Project, monkeypatch: p
         text = f"The {subjects[number % 5]} failed, {number} times in a row."
         created = f"{2019 + number % 8}-0{1 + number % 9}-01"
         actions.create(stored, {"title": f"{number}", "text": text, "kind": kinds[number % 4], "created_at": created})
-    assert run.push(list(Memory.objects.values_list("pk", flat=True))) == []
+    assert push(list(Memory.objects.values_list("pk", flat=True))) == []
     monkeypatch.setattr(recall, "POOL", 12)
     monkeypatch.setattr(recall, "MARGIN", 0.001)
     asked: list[str] = []

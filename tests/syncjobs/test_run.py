@@ -20,6 +20,7 @@ from syncjobs import run as runs
 from syncjobs.conflicts import resolve
 from syncjobs.foresee import preview
 from syncjobs.models import Connection, Intent, Lease, Replica
+from syncjobs.push import push
 from syncjobs.recover import UNDER_WAY
 from syncjobs.sides import confirm
 from tests.syncjobs.fakes import LETTA, LOCAL, Crash, FakeLetta, Fault
@@ -1010,7 +1011,7 @@ def test_a_request_that_may_be_on_its_way_is_waited_for_once(
     assert world.run().status == "failed"
     Intent.objects.update(created_at=timezone.now() - timedelta(minutes=minutes))
     waits.clear()
-    runs.push([memory.pk for memory in memories])
+    push([memory.pk for memory in memories])
     assert not Intent.objects.filter(outcome="").exists()
     assert waits.count(UNDER_WAY) == expected
 

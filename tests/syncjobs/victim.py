@@ -118,6 +118,7 @@ def call_of(request: Any) -> str:
 
 
 def watch_recovery(points: Points) -> None:
+    import syncjobs.push
     import syncjobs.run
 
     recover = syncjobs.run.recover
@@ -129,7 +130,7 @@ def watch_recovery(points: Points) -> None:
         finally:
             points.parts.pop()
 
-    syncjobs.run.recover = recovering  # type: ignore[assignment]
+    syncjobs.run.recover = syncjobs.push.recover = recovering  # type: ignore[assignment]
 
 
 # --- one command
@@ -169,7 +170,7 @@ def carry_out(order: dict[str, Any], folder: Path) -> int:
     watch_network(points)
     watch_recovery(points)
     if order["do"] == "push":
-        push(order["slug"])
+        push_waiting(order["slug"])
     else:
         from django.core.management import call_command
 
@@ -177,13 +178,13 @@ def carry_out(order: dict[str, Any], folder: Path) -> int:
     return 0
 
 
-def push(slug: str) -> None:
+def push_waiting(slug: str) -> None:
     """As a worker of the queue does for what people changed."""
     from blocks.models import Memory
-    from syncjobs import run
+    from syncjobs.push import push
 
     waiting = Memory.objects.filter(project__slug=slug, waiting_since__isnull=False)
-    run.push(waiting.order_by("pk").values_list("pk", flat=True))
+    push(waiting.order_by("pk").values_list("pk", flat=True))
 
 
 def fork(order: dict[str, Any], folder: Path) -> dict[str, Any]:

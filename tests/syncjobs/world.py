@@ -12,6 +12,7 @@ from blocks.stores.base import StoreError
 from memoryhub.models import LettaServer, LocalStore, Project
 from syncjobs import run as runs
 from syncjobs.models import Conflict, SyncRun
+from syncjobs.push import push
 from tests.syncjobs.fakes import LETTA, LOCAL, FakeLetta, FakeStore, Server
 
 __all__ = ["StoreError", "World", "quiet"]
@@ -59,7 +60,7 @@ class World:
         return self
 
     def push(self, *memories: Memory) -> list[int]:
-        return runs.push([memory.pk for memory in memories])
+        return push([memory.pk for memory in memories])
 
     def create(self, text: str, **said: Any) -> Memory:
         shared = said.pop("shared", True)
