@@ -903,6 +903,7 @@ def memory_of_hub(item: Mapping[str, Any], project: str) -> dict[str, Any]:
 
 SIZE, OVERLAP, SPACE_FROM = 500, 50, 350  # of chunks, in characters, as in the original engine
 POOL, WORDED = 60, 30  # rows that are nearest in meaning, and that each word brings in
+LIFT = 0.8  # of what a memory lacks in similarity, made up for if it has the words of a query that occur nowhere else
 DATABASE = "/api/v2/tenants/default_tenant/databases/default_database"
 DESCRIPTION = "Project management documents and context"  # as the original engine describes its collection
 ENGLISH = """
@@ -1050,17 +1051,18 @@ class Store:
 
         pool = POOL * (4 if wanted.tags else 1)
         with ThreadPoolExecutor(3) as threads:  # for each word Chroma goes through all the texts
-            worded = [threads.submit(self._ids_with, term, wanted) for term in terms_of(query)[:3]]
+            asked = [threads.submit(self._ids_with, term, wanted) for term in terms_of(query)[:3]]
             vector = vectors_of([query])[0]
             near = self._nearest(vector, max(pool, 4 * limit), wanted.where)
-            more = dict.fromkeys(id for found in worded for id in found.result() if id not in near)
-        near |= self._likened(list(more), vector)
+            worded = [found.result() for found in asked]
+        near |= self._likened(list(dict.fromkeys(id for ids in worded for id in ids if id not in near)), vector)
         metas = {row.id: row.meta for row in self._get(ids=list(near), include=["metadatas"])} if near else {}
         best: dict[str, Row] = {}
         for row in (Row(id, "", metas[id], similarity) for id, similarity in near.items() if id in metas):
             known = best.get(document_of(row))
             if known is None or known.similarity < row.similarity:
                 best[document_of(row)] = row
+        best = lifted(best, [{document_of(Row(id, "", metas[id])) for id in ids if id in metas} for ids in worded])
         now = datetime.now(UTC)
         found = [(recall_score(row, now), id, row) for id, row in best.items() if wanted.fits(memory_of([row]))]
         found = sorted(found, key=lambda one: (-one[0], one[1]))[: min(limit, MOST)]
@@ -1239,6 +1241,19 @@ def recall_score(row: Row, now: datetime) -> float:
     weeks = max(0.0, (now - when(str(row.meta.get("created_at") or ""))).total_seconds() / (7 * 24 * 3600))
     important = row.meta.get("artifact_type") in IMPORTANT
     return 0.70 * row.similarity + 0.25 * math.exp(-0.1 * weeks) + (0.10 if important else 0.0)
+
+
+def lifted(rows: dict[str, Row], worded: Sequence[set[str]]) -> dict[str, Row]:
+    """Rows by document, more similar for the words they have: a name or a number says what vectors do not.
+
+    worded: for each word the documents in which it occurs, at most `WORDED`; the fewer, the more it counts.
+    """
+    most = len(worded) * math.log(1 + WORDED)
+    found = {}
+    for document, row in rows.items():
+        weight = sum(math.log(1 + WORDED / len(those)) for those in worded if document in those) / (most or 1.0)
+        found[document] = row._replace(similarity=row.similarity + LIFT * weight * (1 - row.similarity))
+    return found
 
 
 def cosine(one: Sequence[float], other: Sequence[float]) -> float:

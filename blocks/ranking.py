@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from blocks.search import MAX_WORDS
@@ -17,6 +18,7 @@ ENGLISH = """
 COMMON = frozenset(ENGLISH.split())
 WORD = re.compile(r"[^\W_]+(?:[._/:-][^\W_]+)*|[^\W_]+")
 FUSION = 60  # of reciprocal rank fusion, as its authors chose it (Cormack, Clarke, Buettcher 2009)
+LIFT = 0.8  # of what a memory lacks in similarity, made up for if it has the words of a query that occur nowhere else
 IMPORTANT = frozenset({"error", "fix", "decision", "test_failure"})
 WEEK = 7 * 24 * 3600.0
 
@@ -35,10 +37,19 @@ def terms_of(query: str, shortest: int) -> list[str]:
     return (telling or long)[:MAX_WORDS]
 
 
-def by_words(found: Sequence[Sequence[int]], cap: int) -> dict[int, float]:
-    """Weights of memories by what was found for each term, best first: a rare term counts more than a common one.
+@dataclass(frozen=True)
+class Worded:
+    """What words found. weights: by memory, best first, from 0 to 1; 1: all terms occur. telling: from 0 to 1, how much
+    it says of a memory that it has all of them; 1: each of them occurs in one memory only."""
 
-    found: for each term the memories in which it occurs, at most `cap`. Weights are from 0 to 1; 1: all terms occur.
+    weights: dict[int, float] = field(default_factory=dict)
+    telling: float = 0.0
+
+
+def by_words(found: Sequence[Sequence[int]], cap: int) -> Worded:
+    """Memories by what was found for each term: a rare term counts more than a common one.
+
+    found: for each term the memories in which it occurs, at most `cap`.
     """
     weights = [math.log(1 + cap / len(ids)) if ids else math.log(1 + cap) for ids in found]
     total: dict[int, float] = {}
@@ -47,7 +58,16 @@ def by_words(found: Sequence[Sequence[int]], cap: int) -> dict[int, float]:
             total[id] = total.get(id, 0.0) + weight
     whole = sum(weights) or 1.0
     order = sorted(total, key=lambda id: (-total[id], -id))
-    return {id: min(1.0, total[id] / whole) for id in order}
+    most = len(weights) * math.log(1 + cap) or 1.0
+    return Worded({id: min(1.0, total[id] / whole) for id in order}, sum(weights) / most)
+
+
+def lifted(similarity: float, weight: float) -> float:
+    """A similarity to a query, and more if its words occur: a name or a number says what vectors do not.
+
+    weight: of the words, from 0 to 1, times how much they tell.
+    """
+    return similarity + LIFT * weight * (1.0 - similarity)
 
 
 def fuse(*rankings: Iterable[int]) -> dict[int, float]:

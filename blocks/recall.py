@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +23,7 @@ from django.utils import timezone
 
 from blocks import ranking
 from blocks.models import Memory, MemoryQuerySet
+from blocks.ranking import Worded
 from blocks.search import IN_INDEX, IN_WORDS, NEWEST_IN_INDEX, SPACES, TRIGRAM, clean, matching
 from blocks.stores.base import StoreError
 from blocks.stores.embeddings import embed
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 Order = Literal["relevance", "recall"]
 Mode = Literal["auto", "words", "meaning"]
+Lifted = Callable[[int, float], float]  # a memory's similarity with its words counted in, of its id and its cosine
 POOL = 50  # memories that each way of searching brings in
 CAP = 1000  # the newest memories in which a term occurs: what occurs in more says little
 PATIENCE = 2.0  # seconds that a search waits for Chroma
@@ -49,7 +51,8 @@ HEAD = 500  # characters of their texts that count: as much as a record holds
 
 @dataclass(frozen=True)
 class Hit:
-    """A found memory. score: what it is ordered by; similarity: cosine to the query, None where no vector is known."""
+    """A found memory. score: what it is ordered by. similarity: cosine to the query, in the order 'recall' lifted for
+    the words it has of it; None where no vector is known."""
 
     memory: Memory
     score: float
@@ -102,12 +105,17 @@ def search(
     terms = ranking.terms_of(query, TRIGRAM if connection.vendor == "sqlite" else 1)
     unasked = _Meaning() if mode == "words" else _without_meaning(project)
     vector = None if unasked else vectors.submit(embed, [query])  # while the database looks for the words
-    words = {} if mode == "meaning" else _by_words(among, query, terms, None if narrow else project)
+    words = Worded() if mode == "meaning" else _by_words(among, query, terms, None if narrow else project)
     meaning = _by_meaning(project, among, vector, narrow) if vector else unasked or _Meaning()
-    pool = list(dict.fromkeys([*list(words)[:POOL], *meaning.ranked]))
+    pool = list(dict.fromkeys([*list(words.weights)[:POOL], *meaning.ranked]))
     memories = {memory.pk: memory for memory in among.filter(pk__in=pool).only(*SCORED)}
-    similar = _similarities(memories, meaning, limit) if order == "recall" else meaning.ranked
-    scores = _scores(order, memories, words, meaning.ranked, similar)
+    if order == "recall":
+        similar = _similarities(memories, words, meaning, limit)
+        scores = _recall_scores(memories, words, similar)
+    else:
+        similar = meaning.ranked
+        fused = ranking.fuse(list(words.weights)[:POOL], similar)
+        scores = {pk: score for pk, score in fused.items() if pk in memories}
     best = sorted(scores, key=lambda pk: (-scores[pk], -pk))[: min(limit, POOL)]
     whole = Memory.objects.select_related("project").in_bulk(best)
     hits = [Hit(whole[pk], scores[pk], similar.get(pk), _excerpt(whole[pk], terms)) for pk in best if pk in whole]
@@ -145,14 +153,14 @@ def _tagged(project: Project, tag: str) -> Any:
 # --- words
 
 
-def _by_words(among: MemoryQuerySet, query: str, terms: list[str], whole: Project | None) -> dict[int, float]:
-    """Weights by memory, best first. A query without a word that could be looked for is searched for as a whole.
+def _by_words(among: MemoryQuerySet, query: str, terms: list[str], whole: Project | None) -> Worded:
+    """Memories with words of a query. One without a word that could be looked for is searched for as a whole.
 
     whole: the project, where `among` is all that lives in it.
     """
     if not terms:
         found = matching(among, query).order_by("-changed_at", "-pk").values_list("pk", flat=True)[:POOL]
-        return dict.fromkeys(found, 0.5)
+        return Worded(dict.fromkeys(found, 0.5), telling=1.0)
     if whole and connection.vendor == "sqlite":
         return ranking.by_words([_newest_with(whole, term) for term in terms], CAP)
     return ranking.by_words([list(_with(among, term)) for term in terms], CAP)
@@ -270,19 +278,11 @@ def _remembering_trouble(store: ChromaStore) -> Iterator[None]:
 # --- both
 
 
-def _scores(
-    order: Order,
-    memories: dict[int, Memory],
-    words: dict[int, float],
-    ranked: dict[int, float],
-    similar: dict[int, float],
-) -> dict[int, float]:
-    if order == "relevance":
-        scores = ranking.fuse(list(words)[:POOL], ranked)
-        return {pk: score for pk, score in scores.items() if pk in memories}
+def _recall_scores(memories: dict[int, Memory], words: Worded, similar: dict[int, float]) -> dict[int, float]:
+    """similar: as `_similarities` says; of what has none the words alone count."""
     now = timezone.now()
-    known = {pk: similar[pk] if pk in similar else words.get(pk, 0.0) for pk in memories}
-    return {pk: _recall_score(memory, known[pk], now) for pk, memory in memories.items()}
+    counted = {pk: similar[pk] if pk in similar else words.weights.get(pk, 0.0) for pk in memories}
+    return {pk: _recall_score(memory, counted[pk], now) for pk, memory in memories.items()}
 
 
 def _recall_score(memory: Memory, similarity: float, now: datetime) -> float:
@@ -290,18 +290,27 @@ def _recall_score(memory: Memory, similarity: float, now: datetime) -> float:
     return ranking.recall_score(similarity, memory.kind, created, now)
 
 
-def _similarities(memories: dict[int, Memory], meaning: _Meaning, limit: int) -> dict[int, float]:
+def _similarities(memories: dict[int, Memory], words: Worded, meaning: _Meaning, limit: int) -> dict[int, float]:
     """Of all found memories, also of those that only their words brought in; some may stay unknown.
 
-    Those that cannot be among the first `limit`, however similar they are, get the most they can have.
+    What has words of the query counts as more similar than its vector is: see `ranking.lifted`.
     """
+
+    def lifted(pk: int, similarity: float) -> float:
+        return ranking.lifted(similarity, words.telling * words.weights.get(pk, 0.0))
+
+    return {pk: lifted(pk, value) for pk, value in _cosines(memories, meaning, limit, lifted).items()}
+
+
+def _cosines(memories: dict[int, Memory], meaning: _Meaning, limit: int, lifted: Lifted) -> dict[int, float]:
+    """Those that cannot be among the first `limit`, however similar they are, get the most they can have."""
     similar = dict(meaning.ranked)
     missing = [pk for pk in memories if pk not in similar]
     if meaning.store is None or not missing:
         return similar
     rows = Memory.objects.filter(pk__in=missing, replicas__connection__side="local")
     documents = dict(rows.exclude(replicas__external_id="").values_list("replicas__external_id", "pk"))
-    hopeless = _hopeless([memories[pk] for pk in documents.values()], memories, meaning, limit)
+    hopeless = _hopeless([memories[pk] for pk in documents.values()], memories, meaning, limit, lifted)
     similar |= dict.fromkeys(hopeless, meaning.farthest)
     asked = [id for id, pk in documents.items() if pk not in similar]
     try:
@@ -316,13 +325,15 @@ def _similarities(memories: dict[int, Memory], meaning: _Meaning, limit: int) ->
     return similar
 
 
-def _hopeless(stored: list[Memory], memories: dict[int, Memory], meaning: _Meaning, limit: int) -> list[int]:
+def _hopeless(
+    stored: list[Memory], memories: dict[int, Memory], meaning: _Meaning, limit: int, lifted: Lifted
+) -> list[int]:
     """Of memories that the store has and did not count among the nearest, those that `limit` others are sure to
     precede. Asking for their similarities would take as long as all the rest."""
     now = timezone.now()
-    known = (_recall_score(memories[pk], value, now) for pk, value in meaning.ranked.items() if pk in memories)
+    known = (_recall_score(memories[pk], lifted(pk, cos), now) for pk, cos in meaning.ranked.items() if pk in memories)
     best = sorted(known, reverse=True)[:limit]
     if len(best) < limit:
         return []
     most = meaning.farthest + MARGIN
-    return [memory.pk for memory in stored if _recall_score(memory, most, now) < best[-1]]
+    return [memory.pk for memory in stored if _recall_score(memory, lifted(memory.pk, most), now) < best[-1]]

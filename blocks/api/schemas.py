@@ -174,8 +174,8 @@ class MemoryList(BaseModel):
 
 
 class FoundMemory(MemoryOut):
-    """score: from 0 to 1, what was found first has the highest. similarity: of the meaning (cosine), null where only
-    words were looked for."""
+    """score: from 0 to 1, what was found first has the highest. similarity: of the meaning (cosine; in the order
+    'recall' lifted for words of the query), null where only words were looked for."""
 
     score: float
     similarity: float | None

@@ -30,17 +30,32 @@ def test_terms(query: str, terms: list[str]) -> None:
 
 def test_a_rare_term_counts_more_than_a_common_one() -> None:
     common, rare = list(range(100)), [200]
-    weights = ranking.by_words([common, rare], 1000)
+    weights = ranking.by_words([common, rare], 1000).weights
     assert next(iter(weights)) == 200
     assert 0 < weights[0] < weights[200] < 1
 
 
 def test_all_terms_weigh_one() -> None:
-    assert ranking.by_words([[1, 2], [2]], 1000)[2] == 1.0
+    assert ranking.by_words([[1, 2], [2]], 1000).weights[2] == 1.0
 
 
 def test_a_term_that_nothing_has_still_counts() -> None:
-    assert ranking.by_words([[1], []], 1000)[1] < 1
+    assert ranking.by_words([[1], []], 1000).weights[1] < 1
+
+
+def test_words_that_occur_everywhere_tell_little() -> None:
+    everywhere, once = ranking.by_words([range(1000)], 1000), ranking.by_words([[7]], 1000)
+    assert (everywhere.weights[7], once.weights[7]) == (1.0, 1.0)
+    assert once.telling == pytest.approx(1.0)
+    assert everywhere.telling == pytest.approx(0.1, abs=0.01)
+    assert ranking.by_words([[7], []], 1000).telling == pytest.approx(1.0)
+    assert ranking.by_words([], 1000).telling == 0
+
+
+def test_words_lift_a_similarity() -> None:
+    assert ranking.lifted(0.3, 0) == 0.3
+    assert 0.3 < ranking.lifted(0.3, 0.1) < ranking.lifted(0.3, 1) < 1
+    assert ranking.lifted(1, 1) == 1
 
 
 def test_fused_ranks() -> None:

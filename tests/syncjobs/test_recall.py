@@ -83,6 +83,31 @@ def test_recall_prefers_the_important_and_the_new(stored: Project) -> None:
     assert titles(search(stored, "backup failed", order="recall", limit=3)) == ["error", "new", "old"]
 
 
+def test_recall_finds_a_name_among_the_new_and_the_important(stored: Project) -> None:
+    """What vectors say little of: no memory is far from a number."""
+    text = "Ticket XK-99231 was closed after the disk had been replaced."
+    actions.create(stored, {"title": "old", "text": text, "kind": "template", "created_at": "2020-01-01"})
+    for number in range(12):
+        text = f"The ticket system failed with code {number}5{number}: ticket closed."
+        actions.create(stored, {"title": f"error {number}", "text": text, "kind": "error"})
+    assert push(list(Memory.objects.values_list("pk", flat=True))) == []
+    for query in ("XK-99231", "99231"):
+        assert titles(search(stored, query, order="recall", limit=1)) == ["old"]
+
+
+def test_what_the_index_misses_is_found_by_its_words(stored: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chroma's index looks at a part of the rows only."""
+    store = recall._store(stored)
+    nearest, missed = store.nearest, Memory.objects.get(title="E4711").replicas.get().external_id
+
+    def nearly(vector: list[float], count: int, *rest: Any) -> dict[str, float]:
+        return {id: similarity for id, similarity in nearest(vector, count + 1, *rest).items() if id != missed}
+
+    monkeypatch.setattr(store, "nearest", nearly)
+    monkeypatch.setattr(recall, "POOL", 3)
+    assert titles(search(stored, "a stale lock", order="recall", limit=1)) == ["E4711"]
+
+
 def test_what_cannot_come_first_is_not_asked_for(stored: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what can is, so that the answer is the same."""
     subjects = ("nightly backup", "kitten", "invoice of March", "release on Friday", "stale lock")
