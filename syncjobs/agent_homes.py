@@ -246,6 +246,20 @@ class OnLetta:
             return NotDone(f"“{entry.name}”, or the block, is not on {self.project.letta_server} any more.")
         return error
 
+    def look_at_block(self, memory: Memory) -> bool:
+        """Ask who sees a memory's block, and keep it; whether it is not what was known. Raises `StoreError`."""
+        block = next(iter(self._linked([memory])), "")
+        if self.connection is None or not block:
+            return False
+        found = self.store.agents(block)
+        with transaction.atomic():
+            current = Connection.objects.select_for_update().get(pk=self.connection.pk)
+            if _by_id(current.agents.get(block, [])) == _by_id(found):
+                return False
+            current.agents[block] = found
+            current.save(update_fields=["agents"])
+        return True
+
     def _note(self, block: str, entry: Entry, *, sees: bool) -> None:
         """Keep what is known of who sees a block, for the pages, until the next look."""
         if self.connection is None:
@@ -271,6 +285,10 @@ def memories_of(connection: Connection | None, blocks: Collection[str]) -> dict[
         light = rows.select_related("memory").only("external_id", *(f"memory__{name}" for name in LIGHT))
         found |= {row.external_id: row.memory for row in light}
     return found
+
+
+def _by_id(agents: Iterable[dict[str, str]]) -> dict[str, str]:
+    return {agent["id"]: agent["name"] for agent in agents}
 
 
 def label_taken(agent: str, label: str) -> str:

@@ -60,6 +60,20 @@ def look(project: Project) -> Roster:
     return Roster(sorted(registered + found, key=Entry.sort_key), trouble, complete)
 
 
+def look_at_block(project: Project, memory: Memory) -> bool:
+    """Ask the Letta server who sees a memory's block, and keep it for the pages: whether it is not what was known.
+
+    Of a server that does not answer stays what was last seen.
+    """
+    connection = connection_of(project)
+    if connection is None or not uses_letta(project) or trouble_with(project):
+        return False
+    try:
+        return open_home(project, PATIENCE).look_at_block(memory)
+    except (StoreError, UnreadableSecret):
+        return False
+
+
 def find(project: Project, id: str, author: User, patience: float | None = None) -> tuple[Home, Entry] | None:
     """An agent with its home. patience: seconds for one call. Raises `StoreError`, `UnreadableSecret`."""
     here = Registered(project, author.get_username())

@@ -17,6 +17,7 @@ of_project = [
     path("m/<uuid:uuid>/purge/text/", purge.text, name="memory_purge_text"),
     path("m/<uuid:uuid>/purge/revisions/", purge.revisions, name="memory_purge_revisions"),
     path("m/<uuid:uuid>/purge/memory/", purge.memory, name="memory_purge_memory"),
+    path("m/<uuid:uuid>/agents/", agents.of_memory, name="memory_agents"),
     path("agents/", agents.agents, name="agents"),
     path("agents/new/", agents.new, name="agent_new"),
     path("agents/<slug:id>/", agents.agent, name="agent"),

@@ -89,6 +89,7 @@ ROWS = {
     "memory_delete": Row(EDITOR, EDITOR, args=OF_MEMORY),
     "memory_history": Row(VIEWER, args=OF_MEMORY),
     "memory_restore_revision": Row(NOBODY, EDITOR, args=("slug", "uuid", "number")),
+    "memory_agents": Row(VIEWER, ok=204, args=OF_MEMORY),
     "memory_purge": Row(OWNER, args=OF_MEMORY),
     "memory_purge_text": Row(NOBODY, OWNER, args=OF_MEMORY, data={"secret": "Text", "sure": "on"}),
     "memory_purge_revisions": Row(NOBODY, OWNER, args=OF_MEMORY, data={"sure": "on"}),

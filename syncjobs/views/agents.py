@@ -67,6 +67,15 @@ def agent(request: Request, slug: str, id: str) -> HttpResponse:
     return respond(request, "syncjobs/agent.html", context, fragment="offers")
 
 
+@require_safe
+def of_memory(request: Request, slug: str, uuid: UUID) -> HttpResponse:
+    """Asked by a memory's page, which shows who saw it at the last look: it is drawn anew if that is no longer true."""
+    project = get_project(request, slug)
+    memory = get_object_or_404(Memory.objects.filter(project=project).only(*LIGHT), uuid=uuid)
+    changed = roster.look_at_block(project, memory)
+    return HttpResponse(status=204, headers={"HX-Trigger": "agents-changed"} if changed else {})
+
+
 def _find(request: Request, project: Project, id: str, patience: float | None = None) -> tuple[Home, Entry]:
     """The agent, if the person may know of it. Raises `Http404`, `StoreError`, `UnreadableSecret`."""
     found = roster.find(project, id, request.user, patience)

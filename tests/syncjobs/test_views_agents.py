@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from blocks import actions, agents
 from blocks.models import Agent, Memory
+from blocks.stores.base import StoreError
 from memoryhub.models import LettaServer, Project, Role
 from syncjobs.models import Connection, SyncRun
 from syncjobs.run import start
@@ -360,6 +361,30 @@ def test_a_real_server(team: Project, real: Server) -> None:
     assert real.call("GET", f"/v1/blocks/{block}")[0] == 200
     sync(team)
     assert Memory.objects.filter(project=team).live().count() == 2
+
+
+def test_who_sees_a_block_of_a_real_server_is_asked_for_when_its_page_opens(
+    team: Project, real: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, block = there(team, "One")
+    client = signed_in(person("maria", team, Role.EDITOR))
+    real.agent(block)
+    real.agent(block)
+    page = client.get(one.get_absolute_url())
+    asks = url("memory_agents", one.uuid, slug=team.slug)
+    assert asks in page.text
+    assert "see this block" not in page.text
+    assert client.get(asks).headers["HX-Trigger"] == "agents-changed"
+    assert "2 agents see this block" in client.get(one.get_absolute_url()).text
+    assert "HX-Trigger" not in client.get(asks).headers
+
+    def away(*_: Any) -> None:
+        raise StoreError("Nothing answers.")
+
+    monkeypatch.setattr("blocks.stores.letta.LettaStore.agents", away)
+    reply = client.get(asks)
+    assert (reply.status_code, "HX-Trigger" in reply.headers) == (204, False)
+    assert "2 agents see this block" in client.get(one.get_absolute_url()).text
 
 
 def test_a_real_server_takes_a_label_once(team: Project, real: Server) -> None:
