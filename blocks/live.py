@@ -1,7 +1,8 @@
 """Telling open pages at once that something changed in their project.
 
 Writers are other processes (workers, commands, other web processes), so the database is the only place where all of
-them can be seen: each project that somebody looks at is asked for its pulse twice a second, once for all who look.
+them can be seen. Several times a second it is asked, for each project that somebody looks at and once for all who look,
+whether anything was written; only if so (on PostgreSQL, which cannot tell, each time), what the project's pulse is.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from django.db import Error, close_old_connections, connection
 from django.db.models import Count, Max, Q
 
 from blocks.models import Memory
+from memoryhub.written import Written
 
 logger = logging.getLogger(__name__)
-BEAT = 0.4  # seconds between two looks at the database
+BEAT = 0.15  # seconds between two looks at the database
+SLOW_BEAT = 0.4  # where each look counts memories
+LONGEST = 10.0  # seconds after which the pulse is asked for though nothing was written
 STILL_THERE = 15.0  # seconds after which a silent stream says that it lives: proxies close silent ones
 LIFETIME = 300.0  # seconds; then the browser comes back, and whether it may look is asked anew
 COMES_BACK = 2000  # milliseconds after which it does
@@ -36,6 +40,24 @@ def pulse(project_id: int) -> str:
     states = shelves.values_list("deleted", "archived", "sync_state").annotate(Count("pk")).order_by()
     said = f"{newest} {sorted(states)}"
     return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+class Look:
+    """Asks for a project's pulse, where that may be another one than before."""
+
+    def __init__(self, project_id: int) -> None:
+        self.project_id, self.pulse, self.written = project_id, "", Written(LONGEST)
+
+    def __call__(self) -> str:
+        close_old_connections()
+        try:
+            if self.written.since():
+                self.pulse = ""  # not known any more, should the question fail
+            self.pulse = self.pulse or pulse(self.project_id)
+        except Error:
+            connection.close()
+            raise
+        return self.pulse
 
 
 class Feed:
@@ -56,6 +78,7 @@ class Feed:
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            began = loop.time()
             try:
                 pulse = await loop.run_in_executor(_executor, self._look)
             except Error as error:  # the database is busy or gone: pages stay as they are
@@ -65,7 +88,8 @@ class Feed:
                 async with self._changed:
                     self.pulse = pulse
                     self._changed.notify_all()
-            await asyncio.sleep(BEAT)
+            beat = BEAT if connection.vendor == "sqlite" else SLOW_BEAT
+            await asyncio.sleep(max(beat, 2 * (loop.time() - began)))
 
 
 _executor = ThreadPoolExecutor(1, thread_name_prefix="live")  # one thread, so one connection to the database
@@ -76,7 +100,7 @@ _feeds: dict[int, tuple[Feed, asyncio.Task[None]]] = {}  # by project
 async def feed_of(project_id: int) -> AsyncIterator[Feed]:
     """The feed of a project, begun by the first who listens and ended with the last."""
     if project_id not in _feeds:
-        feed = Feed(lambda: _look(project_id))
+        feed = Feed(Look(project_id))
         _feeds[project_id] = feed, asyncio.create_task(feed.run())
     feed, task = _feeds[project_id]
     feed.listeners += 1
@@ -87,15 +111,6 @@ async def feed_of(project_id: int) -> AsyncIterator[Feed]:
         if not feed.listeners:
             _feeds.pop(project_id, None)
             task.cancel()
-
-
-def _look(project_id: int) -> str:
-    close_old_connections()
-    try:
-        return pulse(project_id)
-    except Error:
-        connection.close()
-        raise
 
 
 async def stream(project_id: int, known: str) -> AsyncIterator[str]:

@@ -34,6 +34,31 @@ def test_the_pulse_changes_with_whatever_pages_show(project: Project, memory: Me
     assert live.pulse(other.pk) == elsewhere
 
 
+def test_the_pulse_is_asked_for_only_where_something_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And again, where the question failed."""
+    asked: list[int] = []
+    answers: Any = iter(["one", "two", OperationalError("database is locked"), "three"])
+
+    def pulse(project_id: int) -> str:
+        asked.append(project_id)
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    versions = iter([7, 7, 8, 8, 9, 9, 9])
+    monkeypatch.setattr(live, "pulse", pulse)
+    monkeypatch.setattr("memoryhub.written.data_version", lambda: next(versions))
+    monkeypatch.setattr(live, "close_old_connections", lambda: None)
+    monkeypatch.setattr(live.connection, "close", lambda: None)
+    look = live.Look(5)
+    assert [look() for _ in range(4)] == ["one", "one", "two", "two"]
+    with pytest.raises(OperationalError):
+        look()
+    assert [look(), look()] == ["three", "three"]
+    assert asked == [5] * 4
+
+
 @pytest.fixture
 def pulses(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the database answers, one look after the other; the last one stays."""
@@ -45,7 +70,7 @@ def pulses(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             raise answer
         return str(answer)
 
-    monkeypatch.setattr(live, "_look", look)
+    monkeypatch.setattr(live, "Look", lambda project_id: lambda: look(project_id))
     monkeypatch.setattr(live, "BEAT", 0.01)
     return answers
 

@@ -9,6 +9,8 @@ from typing import Any
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 from django_tasks_db.management.commands import db_worker
 
+from memoryhub.written import Written
+
 logger = logging.getLogger(__name__)
 PAUSE = 2.0  # seconds between two tries
 LONGEST = 1.0  # seconds until the queue is asked though nothing was written: a task may be queued for later
@@ -43,34 +45,9 @@ class Command(db_worker.Command):
         worker.configure_signals()
         logger.info("working on %s", queue_name)
         db_worker.logger.setLevel(logging.WARNING)  # it would tell of every time it asks
-        written = Written()
+        written = Written(LONGEST)
         while worker.running:
             if written.since():
                 worker.run()
             if worker.running:
                 time.sleep(options["interval"])
-
-
-class Written:
-    """Whether something may have been written to the database."""
-
-    def __init__(self) -> None:
-        self.version: int | None = None
-        self.asked = float("-inf")
-
-    def since(self) -> bool:
-        """Whether that may be so since it last was; once a second it may always be."""
-        before, self.version = self.version, data_version()
-        if self.version is not None and self.version == before and time.monotonic() - self.asked < LONGEST:
-            return False
-        self.asked = time.monotonic()
-        return True
-
-
-def data_version() -> int | None:
-    """A number that changes when another connection writes (for as long as ours is open); None: nobody can say."""
-    if connection.vendor != "sqlite":
-        return None
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA data_version")
-        return int(cursor.fetchone()[0])
