@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from django.utils.text import Truncator
+
 from blocks import diff
 from blocks.merge import Changed, regions
 from blocks.standing import places_of
-from blocks.state import State
-from syncjobs.conflicts import other_conflicts, shown
+from blocks.state import FIELDS, State
+from blocks.templatetags.hub import plain
+from syncjobs.conflicts import fold, other_conflicts, shown
 from syncjobs.models import Conflict, Connection, Replica
 from syncjobs.propose import propose
+
+SHOWN = 60  # characters of a value that are shown in a sentence
 
 
 @dataclass
@@ -53,7 +58,30 @@ class Comparison:
 
     @property
     def about_text(self) -> bool:
-        return "text" in self.conflict.fields
+        return "text" in self.clashes
+
+    @cached_property
+    def _folded(self) -> tuple[State, list[str]]:
+        return fold(self.conflict, self.memory)
+
+    @property
+    def clashes(self) -> list[str]:
+        return self._folded[1]
+
+    @cached_property
+    def also(self) -> list[tuple[str, str]]:
+        """What is taken over whatever is kept, in words, with where it comes from: ('kind gotcha', 'Letta')."""
+        if self.conflict.closed_at:
+            return []
+        new = {**self.hub, **self._folded[0]}
+        names = [name for name in FIELDS if name in self.side and name not in self.clashes]
+        # What comes from one is what changes in the other by it.
+        ways = ((self.name, self.side, self.hub), ("the hub", self.hub, self.side))
+        news = [
+            (whose, [taken(name, there[name], new[name], own[name]) for name in names if there[name] != new[name]])
+            for whose, own, there in ways
+        ]
+        return [(", ".join(words), whose) for whose, words in news if words]
 
     @cached_property
     def hub(self) -> State:
@@ -82,6 +110,10 @@ class Comparison:
             Version(self.name.capitalize(), self.side, ours if before is None else before, "side", self._of),
             *self._third(before or ours, {ours, theirs, before}),
         ]
+
+    @property
+    def same_text(self) -> bool:
+        return bool(self.hub["text"] == self.side.get("text"))
 
     @cached_property
     def elsewhere(self) -> list[str]:
@@ -155,7 +187,7 @@ class Comparison:
     @property
     def fields(self) -> list[dict[str, Any]]:
         """The other fields that clash."""
-        names = [name for name in self.conflict.fields if name != "text"]
+        names = [name for name in self.clashes if name != "text"]
         base = self.base or {}
         return [{"name": n, "base": base.get(n), "hub": self.hub.get(n), "side": self.side.get(n)} for n in names]
 
@@ -163,3 +195,16 @@ class Comparison:
         """How the hub's text changed since a revision somebody saw."""
         seen = self.memory.revisions.select_related("text").filter(number=number).first()
         return diff.lines(seen.text.text, self.memory.text) if seen else None
+
+
+def taken(name: str, old: Any, new: Any, own: Any) -> str:
+    """In words what becomes of a field. own: the value of where the change comes from, which may have only a part."""
+    if name == "text":
+        return "the text" if new == own else "other lines of the text"
+    label = name.replace("_", " ")
+    if name == "tags":
+        signs = [f"+{tag}" for tag in new if tag not in old] + [f"-{tag}" for tag in old if tag not in new]
+        return f"{label} {' '.join(signs)}"
+    if isinstance(new, bool):
+        return label if new else f"not {label}"
+    return f"{label} {Truncator(plain(new)).chars(SHOWN)}" if new != "" else f"no {label}"

@@ -15,6 +15,8 @@ from blocks.models import Memory, Origin, SyncState
 from blocks.standing import places_of
 from memoryhub.models import Project
 from syncjobs.models import Conflict, Replica
+from syncjobs.plan import Hub, Seen, View, changes, put_together
+from syncjobs.planning import unsaid_of
 
 
 def open_conflict(known: Conflict | None, memory: Memory, replica: Replica, fields: list[str]) -> bool:
@@ -58,6 +60,20 @@ def count_open(project: Project) -> int:
     return Conflict.objects.filter(memory__project=project, closed_at=None).values("memory").distinct().count()
 
 
+def fold(conflict: Conflict, memory: Memory) -> tuple[dict[str, Any], list[str]]:
+    """What an open conflict leaves nobody to decide: the side's changes that can be merged into the memory as it is
+    now; and the names of the fields that clash, those the conflict was opened for first."""
+    if conflict.closed_at:
+        return {}, conflict.fields
+    base, side = conflict.base, conflict.side
+    unsaid = unsaid_of(memory) if base is None else frozenset[str]()
+    hub = Hub(memory.state, unsaid=unsaid)
+    view = View(conflict.connection.side, Seen.THERE, side, base, frozenset(side), marked=False)
+    names = [name for name in changes(view, memory.state) if name not in conflict.fields]
+    merged, clashes = put_together(hub, view, names, memory.state)
+    return merged, [*conflict.fields, *clashes]
+
+
 RESOLUTIONS = ("hub", "side", "base", "all", "edited")
 
 
@@ -75,6 +91,7 @@ def resolve(
 
     how: keep the text of the 'hub', of the 'side', of the 'base', an 'edited' one (`text`, and `fields` of the others
     that differ), or 'all': the hub's here, and the side's as a memory of its own. Whatever is kept goes to both sides.
+    Only the fields that clash are decided; what else the side changed is merged (see `fold`).
     seen_number: the memory's revision the person saw; raises `blocks.actions.EditedMeanwhile` if there is a newer one.
     """
     memory = Memory.objects.select_for_update().get(pk=conflict.memory_id)
@@ -83,14 +100,17 @@ def resolve(
         raise ValueError("already closed" if conflict.closed_at else f"unknown resolution {how}")
     if seen_number is not None and memory.number != seen_number:
         raise actions.EditedMeanwhile(memory)
-    edited = {**({"text": text} if text or "text" in conflict.fields else {}), **(fields or {})}
-    ours, state = memory.number, {**memory.state, **(edited if how == "edited" else _kept(conflict, how))}
+    merged, clashes = fold(conflict, memory)
+    said = {"text": text, **(fields or {})} if how == "edited" else _kept(conflict, how)
+    decided = {name: value for name, value in said.items() if name in clashes}
+    ours, state = memory.number, {**memory.state, **merged, **decided}
     if how == "all":
         _as_its_own(conflict, user)
     theirs = _into_history(conflict, memory)
     agree_on_what_was_seen(conflict)
     conflict.resolution, conflict.resolved_by, conflict.closed_at = how, user, timezone.now()
-    conflict.save(update_fields=["resolution", "resolved_by", "closed_at"])
+    conflict.fields = clashes
+    conflict.save(update_fields=["fields", "resolution", "resolved_by", "closed_at"])
     note = f"conflict with {conflict.connection.get_side_display()} resolved: kept {WORDS[how]}"
     return actions.decide(memory, state, user=user, note=note, parents=[ours, theirs])
 
@@ -151,11 +171,8 @@ WORDS = {
 
 
 def _kept(conflict: Conflict, how: str) -> Mapping[str, Any]:
-    if how == "side":
-        return conflict.side
-    if how == "base":
-        return {name: value for name, value in (conflict.base or {}).items() if name in conflict.fields}
-    return {}
+    kept = {"side": conflict.side, "base": conflict.base}.get(how)
+    return kept or {}
 
 
 def _as_its_own(conflict: Conflict, user: User | None) -> None:

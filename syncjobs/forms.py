@@ -15,7 +15,7 @@ from blocks.models import Memory
 from blocks.purge import LABEL_MARK, MARK, Secret
 from blocks.validation import problems
 from memoryhub.forms import StyledForm
-from syncjobs.conflicts import RESOLUTIONS
+from syncjobs.conflicts import RESOLUTIONS, fold
 from syncjobs.models import Conflict
 
 AGENT_NAME = re.compile(r"[\w '-]+")  # Letta answers another name with 500
@@ -42,7 +42,8 @@ class DecisionForm(forms.Form):
     ) -> None:
         """memory: as it is now. text, others: what to begin with; for the others the hub's, where it has one."""
         self.conflict, self.memory = conflict, memory
-        self.names = [name for name in conflict.fields if isinstance(memory.state[name], (str, int)) and name != "text"]
+        _, self.clashes = fold(conflict, memory)
+        self.names = [name for name in self.clashes if isinstance(memory.state[name], (str, int)) and name != "text"]
         initial = {"seen_number": memory.number, "seen_sides": shown, "text": text}
         super().__init__(data, initial=initial | {f"other_{name}": value for name, value in (others or {}).items()})
         for name in self.names:
@@ -67,7 +68,7 @@ class DecisionForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
-        if data.get("how") == "edited" and "text" in self.conflict.fields and "text" not in self.data:
+        if data.get("how") == "edited" and "text" in self.clashes and "text" not in self.data:
             self.add_error("text", "the edited text did not arrive.")
         data["others"] = {}
         if data.get("how") == "edited":

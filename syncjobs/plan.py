@@ -7,7 +7,7 @@ be read says nothing. `docs/sync.md` shows the table this carries out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
@@ -116,7 +116,7 @@ def plan(hub: Hub, views: Sequence[View]) -> Plan:
 
 
 def _fold(hub: Hub, view: View, result: Plan) -> None:
-    changed = _changes(view, result.state)
+    changed = changes(view, result.state)
     if not view.reads or (view.sharing and not hub.shared):
         _save_before_overwrite(view, changed, result)
     elif hub.live or _revives(view, changed):
@@ -131,7 +131,7 @@ def _fold(hub: Hub, view: View, result: Plan) -> None:
         result.rebase.append(view.side)
 
 
-def _changes(view: View, state: State) -> list[str]:
+def changes(view: View, state: State) -> list[str]:
     """Fields in which the side differs from the base; where there is no base, from the hub."""
     base = view.base
     if base is None:
@@ -153,13 +153,7 @@ def _save_before_overwrite(view: View, changed: list[str], result: Plan) -> None
 
 def _merge_in(hub: Hub, view: View, changed: list[str], result: Plan) -> bool:
     """Take what the side changed into `result.state`; False where it clashes."""
-    merged, clashes = {}, []
-    for name in changed:
-        value = _merged(hub, view, name, result.state[name])
-        if value is CLASH:
-            clashes.append(name)
-        else:
-            merged[name] = value
+    merged, clashes = put_together(hub, view, changed, result.state)
     if clashes:
         result.clashes[view.side] = clashes
         return False
@@ -168,6 +162,18 @@ def _merge_in(hub: Hub, view: View, changed: list[str], result: Plan) -> bool:
         result.taken[view.side] = how
     result.state.update(merged)
     return True
+
+
+def put_together(hub: Hub, view: View, changed: Iterable[str], ours: State) -> tuple[dict[str, Any], list[str]]:
+    """Of the fields that a side changed the values all can live with, and the names of those that clash."""
+    merged, clashes = {}, []
+    for name in changed:
+        value = _merged(hub, view, name, ours[name])
+        if value is CLASH:
+            clashes.append(name)
+        else:
+            merged[name] = value
+    return merged, clashes
 
 
 def _merged(hub: Hub, view: View, name: str, ours: Any) -> Any:

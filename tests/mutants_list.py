@@ -143,7 +143,7 @@ MUTANTS = (
         "last writer wins: the hub",
         "syncjobs/plan.py",
         "        if value is CLASH:\n            clashes.append(name)\n",
-        "        if value is CLASH:\n            merged[name] = result.state[name]\n",
+        "        if value is CLASH:\n            merged[name] = ours[name]\n",
     ),
     one(
         "last writer wins: texts are not merged line by line",
