@@ -9,13 +9,12 @@ from typing import Any
 from django.utils.text import Truncator
 
 from blocks import diff
-from blocks.merge import Changed, regions
 from blocks.standing import places_of
 from blocks.state import FIELDS, State
 from blocks.templatetags.hub import plain
 from syncjobs.conflicts import fold, other_conflicts, shown
 from syncjobs.models import Conflict, Connection, Replica
-from syncjobs.propose import propose
+from syncjobs.propose import only_additions, propose
 
 SHOWN = 60  # characters of a value that are shown in a sentence
 
@@ -177,12 +176,8 @@ class Comparison:
 
     @cached_property
     def only_additions(self) -> bool:
-        """Whether all that clashes are lines that both added at one place, so that both can stay."""
-        if not self.known_base:
-            return False
-        found = regions(self.base_text, str(self.hub["text"]), str(self.side.get("text", "")))
-        clashes = [region for region in found if isinstance(region, Changed) and region.merged is None]
-        return bool(clashes) and not any(region.base for region in clashes)
+        """Whether the proposal has the additions of both, and nothing else meets."""
+        return self.known_base and only_additions(self.base_text, str(self.hub["text"]), str(self.side.get("text", "")))
 
     @property
     def fields(self) -> list[dict[str, Any]]:

@@ -5,8 +5,13 @@ Nothing is decided by it: a person reads it, edits it, and saves it or not.
 
 from __future__ import annotations
 
+import re
+
 from blocks.diff import opcodes
-from blocks.merge import regions, split
+from blocks.merge import Changed, regions, split
+
+ENDING = re.compile(r"\r\n|\r|\n")
+LAST = re.compile(r"(?:\r\n|\r|\n)\Z")
 
 
 def propose(base: str | None, ours: str, theirs: str) -> tuple[str, int]:
@@ -14,13 +19,38 @@ def propose(base: str | None, ours: str, theirs: str) -> tuple[str, int]:
 
     base: what both began with; None where that is not known.
     """
-    parts = _two_way(split(ours), split(theirs)) if base is None else _three_way(base, ours, theirs)
-    text, clashes = "", 0
-    for lines, clash in parts:
-        for line in lines:
-            text += ("" if not text or text.endswith(("\r", "\n")) else "\n") + line
-        clashes += clash
-    return text, clashes
+    a, b = (ended(text, ours, theirs) for text in (ours, theirs))
+    parts = _two_way(split(a), split(b)) if base is None else _three_way(ended(base, ours, theirs), a, b)
+    text = "".join(line for lines, _ in parts for line in lines)
+    if not _ends(base, ours, theirs):
+        text = LAST.sub("", text)
+    return text, sum(clash for _, clash in parts)
+
+
+def only_additions(base: str, ours: str, theirs: str) -> bool:
+    """Whether all that clashes are lines that both added at one place, so that both can stay."""
+    found = regions(*(ended(text, ours, theirs) for text in (base, ours, theirs)))
+    clashes = [region for region in found if isinstance(region, Changed) and region.merged is None]
+    return bool(clashes) and not any(region.base for region in clashes)
+
+
+def ended(text: str, *others: str) -> str:
+    """A text whose last line ends as its others do, so that it is the same line where something was added after it.
+
+    others: where it has only one line, theirs count.
+    """
+    if not text or text.endswith(("\r", "\n")):
+        return text
+    found = (ENDING.search(known) for known in (text, *others))
+    return text + next((match[0] for match in found if match), "\n")
+
+
+def _ends(base: str | None, ours: str, theirs: str) -> bool:
+    """Whether the last line of both in one has an ending: as both have it, else as the one that changed it."""
+    before, a, b = (text.endswith(("\r", "\n")) for text in (base or "", ours, theirs))
+    if not ours or not theirs:
+        return a or b
+    return a if a == b else not before
 
 
 def _two_way(a: list[str], b: list[str]) -> list[tuple[list[str], bool]]:

@@ -208,6 +208,18 @@ def test_additions_at_one_place_can_both_be_kept(client: Client, maria: User, wo
     assert "first\nof the hub\nof Letta\nlast" in page
 
 
+def test_additions_after_a_last_line_without_an_end_can_both_be_kept(client: Client, maria: User, world: World) -> None:
+    memory = world.create("first\nlast", title="List")
+    world.synced()
+    (block,) = world.letta.things.values()
+    block.state = {**block.state, "text": "first\nlast\nof Letta"}
+    world.edit(memory, text="first\nlast\nof the hub")
+    world.run()
+    page = client.get(url("conflict", world.conflict())).text
+    assert "Keep this text, with both additions" in page
+    assert "first\nlast\nof the hub\nof Letta</textarea>" in page
+
+
 def test_where_the_other_side_is_in_conflict_too_that_is_next(
     client: Client, maria: User, three: Conflict, world: World
 ) -> None:
