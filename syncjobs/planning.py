@@ -221,7 +221,7 @@ def describe(work: Work) -> list[dict[str, Any]]:
         why = f"deleted in {NAMES[result.archived_by]}"
         rows.append({**base, "op": "archive", "side": "hub", "why": why})
     rows += [
-        {**base, "op": "conflict", "side": side, "why": "changed in the hub and on the side: " + ", ".join(names)}
+        {**base, "op": "conflict", "side": side, "why": f"{_differ(work, side)}: {', '.join(names)}"}
         for side, names in result.clashes.items()
     ]
     rows += [
@@ -230,6 +230,14 @@ def describe(work: Work) -> list[dict[str, Any]]:
         if step.side not in work.waits
     ]
     return rows
+
+
+def _differ(work: Work, side: str) -> str:
+    """Where there is no base, as at first contact, nobody need have changed anything."""
+    replica = work.replicas.get(side)
+    if replica and replica.base_fields is not None:
+        return "changed in the hub and on the side"
+    return f"the hub and {NAMES[side]} differ, and no version is known that both had"
 
 
 def _whose(copy: Copy | None) -> str:

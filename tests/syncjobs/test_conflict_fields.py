@@ -10,6 +10,7 @@ from blocks.models import Memory
 from memoryhub.models import Role
 from syncjobs.comparison import taken
 from syncjobs.conflicts import RESOLUTIONS, decide, resolve
+from syncjobs.foresee import preview
 from syncjobs.models import Conflict
 from tests.conftest import person
 from tests.syncjobs.fakes import Server
@@ -178,6 +179,32 @@ def test_without_a_base_what_only_one_says_is_taken(world: World) -> None:
     memory = resolve(conflict, "hub", user=None)
     assert (memory.title, memory.description, memory.kind) == ("Of the hub", "Of Letta", "gotcha")
     assert memory.tags == ["hub", "letta"]
+
+
+def test_where_they_never_were_in_step_nobody_is_said_to_have_changed_it(client: Client, world: World) -> None:
+    text = "the same text on both, of more than forty characters"
+    memory = world.create(text, title="Of the hub")
+    world.letta.put(text, slug="planner", title="Of Letta")
+    known = "differ, and no version is known that both had"
+    (planned,) = [step["why"] for step in preview(world.project).steps if step["op"] == "conflict"]
+    (done,) = [step["why"] for step in world.run().steps if step["op"] == "conflict"]
+    assert planned == done == f"the hub and Letta {known}: title"
+    page = page_of(client, world.conflict())
+    assert f"the hub and Letta {known}, seen" in page
+    assert "both changed" not in page
+    there = client.get(reverse("memory", args=["planner", memory.uuid])).text
+    assert f"they {known}" in there
+    assert "both changed" not in there
+
+
+def test_where_they_were_in_step_both_changed_it(client: Client, world: World) -> None:
+    memory = world.create("one", title="Before")
+    world.synced()
+    says(world.letta, title="Of Letta")
+    world.edit(memory, title="Of the hub")
+    (why,) = [step["why"] for step in world.run().steps if step["op"] == "conflict"]
+    assert why == "changed in the hub and on the side: title"
+    assert "the hub and Letta both changed it, seen" in page_of(client, world.conflict())
 
 
 @pytest.fixture
