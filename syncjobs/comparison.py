@@ -13,7 +13,7 @@ from blocks.standing import places_of
 from blocks.state import FIELDS, State
 from blocks.templatetags.hub import plain
 from syncjobs.conflicts import fold, other_conflicts, shown
-from syncjobs.models import Conflict, Connection, Replica
+from syncjobs.models import Conflict, Connection, Replica, Side
 from syncjobs.propose import only_additions, propose
 
 SHOWN = 60  # characters of a value that are shown in a sentence
@@ -173,6 +173,11 @@ class Comparison:
     def proposal(self) -> tuple[str, int]:
         base = self.base_text if self.known_base else None
         return propose(base, str(self.hub["text"]), str(self.side.get("text", "")))
+
+    @property
+    def left_out(self) -> str:
+        """The other side, if it has a text of its own: nothing of that is in the proposal."""
+        return next((str(Side(version.of).label) for version in self.versions[2:]), "")
 
     @cached_property
     def only_additions(self) -> bool:

@@ -282,6 +282,19 @@ def test_the_third_text_can_be_kept_and_ends_both(client: Client, maria: User, t
     world.everywhere("first\nsecond of local\nthird")
 
 
+def test_the_proposal_says_whose_text_is_not_in_it(client: Client, maria: User, three: Conflict) -> None:
+    page = client.get(url("conflict", three)).text
+    assert "then Letta’s; what local has is above, and not in it" in page  # noqa: RUF001
+    other = Conflict.objects.get(closed_at=None, connection__side="local")
+    assert "then local’s; what Letta has is above, and not in it" in client.get(url("conflict", other)).text  # noqa: RUF001
+
+
+def test_where_the_third_has_no_text_of_its_own_nothing_is_left_out(
+    client: Client, maria: User, conflict: Conflict
+) -> None:
+    assert "not in it" not in client.get(url("conflict", conflict)).text
+
+
 def test_the_list_counts_memories_as_the_navigation_does(client: Client, maria: User, three: Conflict) -> None:
     page = client.get(reverse("conflicts", args=["planner"])).text
     assert "the hub, Letta and local" in page
