@@ -124,6 +124,8 @@ def test_texts_that_differ_are_not_said_to_be_the_same(client: Client, title: Wo
     assert "same text ·" not in page
     assert "To decide: title, description. Also taken over, whatever is kept: the text from Letta." in page
     assert 'name="text"' not in page
+    for button in ("Keep the hub’s", "Keep Letta’s", "Go back to the earlier"):  # noqa: RUF001
+        assert f"{button} title, description</button>" in page
 
 
 def test_texts_that_are_the_same_are_said_to_be(client: Client, world: World) -> None:
