@@ -59,10 +59,11 @@ def _write(project: Project, side: OpenSide) -> Memory | None:
     side: the project's Letta side. Raises `StoreError`.
     """
     store, address = cast("LettaStore", side.store), side.connection.address
-    current, limit = store.read_digest(project.slug)
+    current, limit, ours = store.read_digest(project.slug)
     if current == text_now(project, limit):
         return None
-    memory = _rescue(project, current) if current and not _is_kept(project, address, current) else None
+    theirs = current and not ours and not _is_kept(project, address, current)
+    memory = _rescue(project, current) if current and theirs else None
     text = text_now(project, limit)  # with what was rescued
     Digest.objects.get_or_create(project=project, address=address, hash=digest_of(text))
     store.write_digest(project.slug, text, current)
@@ -70,7 +71,8 @@ def _write(project: Project, side: OpenSide) -> Memory | None:
 
 
 def _is_kept(project: Project, address: str, text: str) -> bool:
-    """Whether a digest is ours, or says nothing, or was rescued already by a run that died before it replaced it."""
+    """Whether a digest that does not say so itself is ours (an earlier one, which an agent wrote back), or says nothing,
+    or was rescued already by a run that died before it replaced it."""
     if not text.strip() or Digest.objects.filter(project=project, address=address, hash=digest_of(text)).exists():
         return True
     return Revision.objects.filter(memory__project=project, text_id=digest_of(text)).exists()

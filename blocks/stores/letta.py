@@ -15,6 +15,7 @@ from blocks.stores.base import WHOLE, Look, Outcome, Probe, Snapshot, StoreError
 from blocks.stores.letta_agents import Agents
 from blocks.stores.letta_blocks import MEMORY, Scope, is_private, read_block, tags_of
 from blocks.stores.letta_calls import THREADS, CallError, Calls, block_path
+from blocks.stores.letta_digest import SeenDigest
 from blocks.stores.letta_list import Listing
 from blocks.stores.letta_roster import AgentSeen
 from blocks.stores.letta_writes import Writer, in_threads
@@ -207,14 +208,12 @@ class LettaStore:
         block = letta_digest.find_digest(self._calls, self.slug)
         return str(block["id"]) if block else ""
 
-    def read_digest(self, slug: str) -> tuple[str | None, int]:
-        """A project's digest (None: there is none yet) and how many characters it may have.
+    def read_digest(self, slug: str) -> SeenDigest:
+        """A project's digest block.
 
-        Also of a block that has its label but not yet the tag. One that the server computes itself is none of ours.
+        Also one that has its label but not yet the tag. One that the server computes itself is none of ours.
         """
-        block = letta_digest.find_digest(self._calls, slug)
-        known = None if letta_digest.is_computed(block) else block
-        return known["value"] if known else None, letta_digest.limit_of(block)
+        return letta_digest.read_digest(self._calls, slug)
 
     def write_digest(self, slug: str, value: str, expected_value: str | None) -> Literal["written", "changed"]:
         """Write a project's digest if its text is still `expected_value` (None: there is none yet).

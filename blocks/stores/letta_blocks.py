@@ -15,6 +15,7 @@ DIGEST_DESCRIPTION = "The memories this project shares, in short. Written by Mem
 COMPUTED = {"computed_by": "memoryhub"}  # the metadata of a digest that a hub computes, as the Letta server that it is
 IN_METADATA = ("title", "kind", "source", "file_path", "client", "priority", "status", "created_at")
 OWN_DESCRIPTION = "memhub_description"  # set where the description is the hub's own although it equals the title
+WRITTEN = "memhub_digest"  # of a digest: the hash of the text that a hub wrote there
 INT32, INT64 = 2**31, 2**63
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from hashlib import sha256
+from typing import Any, Literal, NamedTuple
 
 from blocks.state import DEFAULT_LIMIT, LABEL, MARK
 from blocks.stores.base import StoreError
@@ -13,6 +14,7 @@ from blocks.stores.letta_blocks import (
     DIGEST_DESCRIPTION,
     MEMORY,
     PROJECT,
+    WRITTEN,
     difference,
     digest_label,
     mark_of,
@@ -20,6 +22,22 @@ from blocks.stores.letta_blocks import (
     unsendable,
 )
 from blocks.stores.letta_calls import CallError, Calls, block_path
+
+
+class SeenDigest(NamedTuple):
+    """A digest as a server shows it: its text (None: there is none yet), how many characters it may have, and whether
+    its metadata says that a hub wrote this very text."""
+
+    text: str | None
+    limit: int
+    ours: bool
+
+
+def read_digest(calls: Calls, slug: str) -> SeenDigest:
+    """See `LettaStore.read_digest`."""
+    block = find_digest(calls, slug)
+    text = block["value"] if block and not is_computed(block) else None
+    return SeenDigest(text, limit_of(block), text is not None and metadata_of(block).get(WRITTEN) == hash_of(text))
 
 
 def find_digest(calls: Calls, slug: str) -> dict[str, Any] | None:
@@ -55,6 +73,17 @@ def is_computed(block: Mapping[str, Any] | None) -> bool:
     return bool(block) and (block or {}).get("metadata") == COMPUTED
 
 
+def metadata_of(block: Mapping[str, Any] | None) -> dict[str, Any]:
+    metadata = block.get("metadata") if block else None
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def hash_of(text: str) -> str:
+    """By which a text of ours is known again. No earlier one is kept: together with the text of today it would let
+    somebody guess what was purged in between."""
+    return sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
 def limit_of(block: Mapping[str, Any] | None) -> int:
     limit = block.get("limit") if block else None
     return limit if type(limit) is int else DEFAULT_LIMIT
@@ -70,14 +99,16 @@ def write_digest(calls: Calls, slug: str, value: str, expected: str | None) -> L
     if reason := unsendable(value):
         raise StoreError(f"The digest {reason}.", permanent=True)
     if block is None:
-        calls.call("post", "/v1/blocks/", body=body_of(slug, value, []) | {"description": DIGEST_DESCRIPTION})
+        calls.call("post", "/v1/blocks/", body=body_of(slug, value, None) | {"description": DIGEST_DESCRIPTION})
         return "written"
-    return patch_digest(calls, block, body_of(slug, value, tags_of(block)))
+    return patch_digest(calls, block, body_of(slug, value, block))
 
 
-def body_of(slug: str, value: str, tags: list[str]) -> dict[str, Any]:
-    foreign = [tag for tag in tags if not tag.startswith(MARK)]
-    return {"label": digest_label(slug), "value": value, "tags": [DIGEST + slug, *foreign]}
+def body_of(slug: str, value: str, block: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the block is to say; tags and metadata are replaced whole, so those of others are said again."""
+    foreign = [tag for tag in tags_of(block or {}) if not tag.startswith(MARK)]
+    metadata = {**metadata_of(block), WRITTEN: hash_of(value)}
+    return {"label": digest_label(slug), "value": value, "tags": [DIGEST + slug, *foreign], "metadata": metadata}
 
 
 def patch_digest(calls: Calls, block: Mapping[str, Any], body: dict[str, Any]) -> Literal["written", "changed"]:

@@ -57,7 +57,7 @@ def test_the_digest_that_the_hub_computes_is_left_to_it(server: Server) -> None:
     store = server.store("planner")
     before = server.ids("show_hidden_blocks=true")
 
-    assert store.read_digest("planner") == (None, 100_000)
+    assert store.read_digest("planner") == (None, 100_000, False)
     assert store.write_digest("planner", "ours", None) == "changed"
 
     assert server.ids("show_hidden_blocks=true") == before

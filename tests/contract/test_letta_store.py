@@ -609,10 +609,10 @@ def test_the_key_is_shown_nowhere(slug: str, key: str, caplog: pytest.LogCapture
 
 
 def test_the_digest(store: LettaStore, server: Server, slug: str) -> None:
-    assert store.read_digest(slug) == (None, 100_000)
+    assert store.read_digest(slug) == (None, 100_000, False)
     assert store.write_digest(slug, "one", None) == "written"
 
-    assert store.read_digest(slug) == ("one", 100_000)
+    assert store.read_digest(slug) == ("one", 100_000, True)
     (id,) = server.ids(f"tags=memhub:digest:{slug}")
     assert server.show(id)["label"] == f"shared_memory_{slug}"
     assert server.show(id)["tags"] == [f"memhub:digest:{slug}"]
@@ -621,6 +621,20 @@ def test_the_digest(store: LettaStore, server: Server, slug: str) -> None:
     assert store.write_digest(slug, "two", "one") == "written"
     assert store.read_digest(slug)[0] == server.show(id)["value"] == "two"
     assert store.look().snapshots == []
+
+
+def test_the_digest_says_itself_whether_a_hub_wrote_its_text(store: LettaStore, server: Server, slug: str) -> None:
+    store.write_digest(slug, "one", None)
+    (id,) = server.ids(f"tags=memhub:digest:{slug}")
+    server.edit(id, metadata={**server.show(id)["metadata"], "theirs": 1})
+
+    store.write_digest(slug, "two", "one")
+
+    assert store.read_digest(slug).ours
+    ours = "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3"
+    assert server.show(id)["metadata"] == {"theirs": 1, "memhub_digest": ours}
+    server.edit(id, value="two, and a note")
+    assert not store.read_digest(slug).ours
 
 
 def test_the_original_bridges_digest_is_taken_over(store: LettaStore, server: Server, slug: str) -> None:
@@ -636,7 +650,7 @@ def test_the_original_bridges_digest_is_taken_over(store: LettaStore, server: Se
 def test_the_digest_keeps_to_its_limit(store: LettaStore, server: Server, slug: str) -> None:
     server.block(label=f"shared_memory_{slug}", value="old", limit=5)
 
-    assert store.read_digest(slug) == ("old", 5)
+    assert store.read_digest(slug) == ("old", 5, False)
     with pytest.raises(StoreError, match="5"):
         store.write_digest(slug, "123456", "old")
     assert store.read_digest(slug)[0] == "old"

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from blocks.state import DEFAULT_LIMIT, FIELDS, State, complete, state_hash
 from blocks.stores.base import Look, Outcome, Probe, Snapshot, StoreError, Write
+from blocks.stores.letta_digest import SeenDigest, hash_of
 from blocks.stores.letta_roster import AgentSeen
 
 LETTA, LOCAL = "letta", "local"
@@ -88,6 +89,7 @@ class Server:
         self.turns_fail = False
         self.asked = 0  # questions about agents
         self.digests: dict[str, str] = {}
+        self.digest_hashes: dict[str, str] = {}  # in the metadata of these blocks: of what the hub wrote
         self.looks: list[str] = []  # look: read in full; glance: nothing was different
         self.digest_limit = DEFAULT_LIMIT
         self.written: list[Write] = []
@@ -382,14 +384,16 @@ class FakeLetta(FakeStore):
     def digest_id(self) -> str:
         return ""
 
-    def read_digest(self, slug: str) -> tuple[str | None, int]:
+    def read_digest(self, slug: str) -> SeenDigest:
         self._reach()
-        return self.server.digests.get(slug), self.server.digest_limit
+        text = self.server.digests.get(slug)
+        ours = text is not None and self.server.digest_hashes.get(slug) == hash_of(text)
+        return SeenDigest(text, self.server.digest_limit, ours)
 
     def write_digest(self, slug: str, value: str, expected_value: str | None) -> Literal["written", "changed"]:
         if self.server.digests.get(slug) != expected_value:
             return "changed"
         if len(value) > self.server.digest_limit:
             raise StoreError("longer than its block allows", permanent=True)
-        self.server.digests[slug] = value
+        self.server.digests[slug], self.server.digest_hashes[slug] = value, hash_of(value)
         return "written"

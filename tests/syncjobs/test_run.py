@@ -19,7 +19,7 @@ from syncjobs import leases
 from syncjobs import run as runs
 from syncjobs.conflicts import resolve
 from syncjobs.foresee import preview
-from syncjobs.models import Connection, Intent, Lease, Replica
+from syncjobs.models import Connection, Digest, Intent, Lease, Replica
 from syncjobs.push import push
 from syncjobs.recover import UNDER_WAY
 from syncjobs.sides import confirm
@@ -1115,6 +1115,42 @@ def test_an_earlier_digest_of_ours_is_overwritten(synced: World) -> None:
     synced.synced()
     assert "two" in synced.letta.digests["planner"]
     assert Memory.objects.count() == 1
+
+
+def in_an_older_database(world: World) -> None:
+    """The hub's database as it was before the digest of now was written."""
+    Digest.objects.filter(hash=digest_of(world.letta.digests["planner"])).delete()
+    world.edit(world.memory(), text="one more")
+
+
+def test_a_digest_that_only_a_newer_database_knows_is_ours_all_the_same(synced: World) -> None:
+    synced.edit(synced.memory(), text="two")
+    synced.synced()
+    in_an_older_database(synced)
+    synced.synced()
+    synced.everywhere("one more")
+    assert "one more" in synced.letta.digests["planner"]
+
+
+def test_what_somebody_added_to_it_is_taken_in_also_then(synced: World) -> None:
+    synced.edit(synced.memory(), text="two")
+    synced.synced()
+    in_an_older_database(synced)
+    synced.letta.digests["planner"] = theirs = synced.letta.digests["planner"] + "an agent's own note"
+    synced.synced()
+    synced.everywhere("one more", theirs)
+
+
+def test_a_digest_of_a_version_that_left_no_hash_is_known_by_the_database_alone(synced: World) -> None:
+    synced.letta.digest_hashes.clear()
+    synced.edit(synced.memory(), text="two")
+    synced.synced()
+    synced.everywhere("two")
+    synced.letta.digest_hashes.clear()
+    unknown = synced.letta.digests["planner"]
+    in_an_older_database(synced)
+    synced.synced()
+    synced.everywhere("one more", unknown)
 
 
 def test_the_digest_keeps_within_its_block(synced: World) -> None:
