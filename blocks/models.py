@@ -267,6 +267,7 @@ class Purge(models.Model):
 
 class Numbers(json.JSONDecoder):
     """Large floats as such: PostgreSQL writes 1e300 as a whole number, and none of more than 64 bits is ever kept.
+    From 2^63 to 2^64 a float comes back as the whole number that it is, as smaller ones do there.
 
     For what comes from others as JSON and has to come back as it was.
     """
@@ -277,7 +278,7 @@ class Numbers(json.JSONDecoder):
 
 def _number(text: str) -> int | float:
     whole = int(text)
-    return whole if -(2**63) <= whole < 2**63 else float(text)
+    return whole if -(2**63) <= whole < 2**64 else float(text)
 
 
 class BlockExtra(models.Model):

@@ -71,8 +71,8 @@ def _write(project: Project, side: OpenSide) -> Memory | None:
 
 
 def _is_kept(project: Project, address: str, text: str) -> bool:
-    """Whether a digest that does not say so itself is ours (an earlier one, which an agent wrote back), or says nothing,
-    or was rescued already by a run that died before it replaced it."""
+    """Whether a digest that does not say so itself is ours all the same (an earlier one, which an agent wrote back), or
+    says nothing, or was rescued already by a run that died before it replaced it."""
     if not text.strip() or Digest.objects.filter(project=project, address=address, hash=digest_of(text)).exists():
         return True
     return Revision.objects.filter(memory__project=project, text_id=digest_of(text)).exists()

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from blocks.models import Memory
+from blocks.models import Memory, SyncState
+from blocks.standing import rows_of
 from blocks.state import DEFAULT_KIND, DEFAULT_LIMIT, MARK, MAX_TAG_LENGTH, MAX_TAGS, PRIVATE_LABELS
 from blocks.validation import LARGEST_LIMIT, MAX_KIND
 
@@ -139,7 +140,7 @@ class MemoryChanges(Fields):
 
 class MemoryOut(BaseModel):
     """A memory. revision: counts its versions. state: how it stands on both sides, in words. notice: what people
-    should know of the last thing sync did with it. url: its page."""
+    should know of the last thing sync did with it; of one in state problem, what that is. url: its page."""
 
     uuid: UuidOut
     label: str
@@ -289,6 +290,14 @@ def state_in_words(memory: Memory) -> str:
     return "archived" if memory.archived_at else memory.get_sync_state_display()
 
 
+def trouble_in_words(memory: Memory) -> str:
+    """What a memory that shows a problem has for one, '' for every other."""
+    if not memory.live or memory.sync_state != SyncState.PROBLEM:
+        return ""
+    (row,) = rows_of(memory.project, [memory])
+    return " ".join(f"{side.place.name}: {side.reason}" for side in row.sides if side.status == "problem")
+
+
 def memory_out(memory: Memory, url: str, *, text: bool = True) -> dict[str, Any]:
     """A memory as the API gives it. url: of its page."""
     out = {name: getattr(memory, name) for name in COPIED}
@@ -300,9 +309,10 @@ def memory_out(memory: Memory, url: str, *, text: bool = True) -> dict[str, Any]
         "revision": memory.number,
         "archived": not memory.live,
         "state": state_in_words(memory),
+        "notice": memory.notice or trouble_in_words(memory),
         "url": url,
     }
 
 
-MADE = {"uuid", "text", "changed_at", "revision", "archived", "state", "url"}
+MADE = {"uuid", "text", "changed_at", "revision", "archived", "state", "notice", "url"}
 COPIED = [name for name in MemoryOut.model_fields if name not in MADE]

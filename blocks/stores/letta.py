@@ -13,7 +13,7 @@ from blocks.state import FIELDS
 from blocks.stores import letta_agents, letta_digest, letta_roster, letta_server
 from blocks.stores.base import WHOLE, Look, Outcome, Probe, Snapshot, StoreError, Write
 from blocks.stores.letta_agents import Agents
-from blocks.stores.letta_blocks import MEMORY, Scope, is_private, read_block, tags_of
+from blocks.stores.letta_blocks import MEMORY, PUT_RIGHT, Scope, is_private, read_block, tags_of
 from blocks.stores.letta_calls import THREADS, CallError, Calls, block_path
 from blocks.stores.letta_digest import SeenDigest
 from blocks.stores.letta_list import Listing
@@ -124,7 +124,7 @@ class LettaStore:
         except CallError as error:
             if error.status not in (400, 422, 500):
                 raise
-            return Snapshot(id=id, state={}, problem=f"The server does not show this block: {error}")
+            return Snapshot(id=id, state={}, problem=f"The server does not show this block: {error} {PUT_RIGHT}")
         return None if block is None else read_block(block, self.scope)
 
     def find(self, uuids: Sequence[UUID]) -> dict[UUID, list[Snapshot]]:

@@ -16,7 +16,9 @@ COMPUTED = {"computed_by": "memoryhub"}  # the metadata of a digest that a hub c
 IN_METADATA = ("title", "kind", "source", "file_path", "client", "priority", "status", "created_at")
 OWN_DESCRIPTION = "memhub_description"  # set where the description is the hub's own although it equals the title
 WRITTEN = "memhub_digest"  # of a digest: the hash of the text that a hub wrote there
-INT32, INT64 = 2**31, 2**63
+INT32 = 2**31
+WHOLE_NUMBERS = range(-(2**63), 2**64)  # which Letta can show again: signed and unsigned ones of 64 bits
+PUT_RIGHT = "The block stays in Letta as it is, and so does the hub's text. Put it right in Letta, then sync again."
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def misshapen(block: Mapping[str, Any]) -> str:
         "tags": len(tags_of(block)) == len(block.get("tags") or ()) and isinstance(block.get("tags"), list | None),
     }
     wrong = [name for name, right in checks.items() if not right]
-    return f"The block's {' and '.join(wrong)} cannot be understood." if wrong else ""
+    return f"The block's {' and '.join(wrong)} cannot be understood. {PUT_RIGHT}" if wrong else ""
 
 
 def unreadable(state: State) -> str:
@@ -231,21 +233,35 @@ def refusal(state: Mapping[str, Any], body: Mapping[str, Any]) -> str:
     reserved = [tag for tag in tags if tag.startswith(MARK)]
     if reserved:
         return f"The tag {reserved[0]} begins with {MARK}, which is kept for the hub's own marks."
-    return next((f"The {name} {why}." for name, value in body.items() if (why := unsendable(value))), "")
+    return next((_refused(name, why) for name, value in body.items() if (why := unsendable(value))), "")
 
 
-def unsendable(value: Any) -> str:
-    """Why a value cannot be sent as JSON to Letta, at any depth."""
+def _refused(name: str, why: str) -> str:
+    """Metadata is what others put there: nobody can change it in the hub."""
+    return f"The {name} {why}." + (f" {PUT_RIGHT}" if name == "metadata" else "")
+
+
+def unsendable(value: Any, under: str = "") -> str:
+    """Why a value cannot be sent as JSON to Letta, at any depth. under: the keys that lead to it."""
+    if isinstance(value, Mapping):
+        pairs = (
+            (unsendable(key, under) or unsendable(part, f"{under}.{key}" if under else key))
+            for key, part in value.items()
+        )
+        return next(filter(None, pairs), "")
+    if isinstance(value, list | tuple):
+        return next((why for part in value if (why := unsendable(part, under))), "")
+    why = _unsendable(value)
+    return f"{why}, under “{under[:100]}”" if why and under else why
+
+
+def _unsendable(value: Any) -> str:
     if isinstance(value, str):
         return unstorable(value)
     if isinstance(value, bool | None):
         return ""
     if isinstance(value, int):
-        return "" if -INT64 <= value < INT64 else "contains a number of more than 64 bits"
+        return "" if value in WHOLE_NUMBERS else "contains a number of more than 64 bits"
     if isinstance(value, float):
         return "" if value - value == 0 else "contains a number that is not finite"
-    if isinstance(value, Mapping):
-        return next((why for pair in value.items() for part in pair if (why := unsendable(part))), "")
-    if isinstance(value, list | tuple):
-        return next((why for part in value if (why := unsendable(part))), "")
     return f"contains a {type(value).__name__}, which is neither text nor number"

@@ -418,9 +418,28 @@ def test_what_letta_cannot_hold_is_refused_unsent(store: LettaStore, fields: dic
     assert store.look().snapshots == []
 
 
-@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, float("nan"), float("inf"), {"deep": ["\0"]}, {"\ud800": 1}])
+@pytest.mark.parametrize("value", [2**64, -(2**63) - 1, float("nan"), float("inf"), {"deep": ["\0"]}, {"\ud800": 1}])
 def test_foreign_metadata_that_letta_cannot_hold_is_refused_unsent(store: LettaStore, value: object) -> None:
     assert write(store, "create", state=state(), keep={"metadata": {"x": value}}).status == "refused"
+
+
+@pytest.mark.parametrize("value", [2**63, 2**64 - 1, -(2**63)])
+def test_foreign_metadata_of_64_bits_stays_to_the_last_digit(store: LettaStore, server: Server, value: int) -> None:
+    id = server.block(tags=[store.scope.tag], metadata={"id": value})["id"]
+    snapshot = store.get([id])[id]
+    assert snapshot
+    outcome = write(store, "update", id=id, state={**snapshot.state, "text": "two"}, uuid=uuid4())
+    assert (outcome.status, outcome.error) == ("done", "")
+    assert (server.show(id)["value"], server.show(id)["metadata"]["id"]) == ("two", value)
+    assert [shown.problem for shown in store.look().snapshots] == [""]
+
+
+def test_what_is_refused_in_metadata_is_named_and_what_to_do(store: LettaStore) -> None:
+    metadata = {"n": 1, "deep": [{"id": 2**64}]}
+    said = write(store, "create", state=state(), keep={"metadata": metadata}).error
+    assert said.startswith(
+        "The metadata contains a number of more than 64 bits, under “deep.id”. The block stays in Letta"
+    )
 
 
 def test_one_bad_item_does_not_stop_the_rest(store: LettaStore) -> None:
@@ -626,13 +645,13 @@ def test_the_digest(store: LettaStore, server: Server, slug: str) -> None:
 def test_the_digest_says_itself_whether_a_hub_wrote_its_text(store: LettaStore, server: Server, slug: str) -> None:
     store.write_digest(slug, "one", None)
     (id,) = server.ids(f"tags=memhub:digest:{slug}")
-    server.edit(id, metadata={**server.show(id)["metadata"], "theirs": 1})
+    server.edit(id, metadata={**server.show(id)["metadata"], "theirs": 2**63})
 
     store.write_digest(slug, "two", "one")
 
     assert store.read_digest(slug).ours
     ours = "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3"
-    assert server.show(id)["metadata"] == {"theirs": 1, "memhub_digest": ours}
+    assert server.show(id)["metadata"] == {"theirs": 2**63, "memhub_digest": ours}
     server.edit(id, value="two, and a note")
     assert not store.read_digest(slug).ours
 

@@ -173,7 +173,7 @@ def _check_text(name: str, text: str) -> None:
 
 def _shown(block: dict[str, Any]) -> dict[str, Any]:
     """A block as it is sent. Raises `Refused`: one with too large a number is stored, and cannot be shown."""
-    if any(type(value) is int and not -(2**63) <= value < 2**63 for value in block["metadata"].values()):
+    if any(type(value) is int and not -(2**63) <= value < 2**64 for value in block["metadata"].values()):
         raise Refused(500)
     return dict(block)
 

@@ -181,7 +181,7 @@ def test_what_the_hub_has_is_on_both_sides_and_another_hub_reads_it(
 # --- what somebody else made
 
 
-NUMBERS = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 KNOWN = st.sampled_from(["title", "kind", "source", "status", "created_at", "n", "é", "a b"])
 JSON = st.recursive(
     st.none() | st.booleans() | NUMBERS | st.text(LETTERS, max_size=20),
@@ -274,6 +274,25 @@ def test_a_comma_in_a_tag_survives_from_block_to_record_and_back(between: Betwee
     between.sync()
     (block,) = raw(between.server.url, "GET", f"/v1/blocks/?tags=memhub:project:{between.slug}")[1]
     assert sorted(tag for tag in block["tags"] if not tag.startswith(MARK)) == sorted(tags)
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64 - 1])
+def test_metadata_of_64_bits_stands_in_no_ones_way(between: Between, number: int) -> None:
+    id = between.block(value="one", metadata={"id": number})
+    assert between.sync().status == "done"
+    memory = Memory.objects.get(project=between.project)
+    actions.edit(memory, {"text": "two"}, user=None, based_on=memory.number)
+    run = between.sync()
+    assert (run.status, run.errors) == ("done", [])
+    assert between.server.show(id)["value"] == "two"
+    assert between.server.show(id)["metadata"]["id"] == number
+    memory.refresh_from_db()
+    actions.archive([memory], user=None)
+    between.sync()
+    actions.unarchive([memory], user=None)
+    between.sync()
+    (block,) = raw(between.server.url, "GET", f"/v1/blocks/?tags=memhub:project:{between.slug}")[1]
+    assert block["metadata"]["id"] == number  # as it was kept
 
 
 def breaks_the_list(between: Between, id: str) -> None:

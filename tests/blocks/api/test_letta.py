@@ -191,7 +191,7 @@ METADATA: list[dict[str, Any]] = [
     {"title": "", "kind": "", "created_at": ""},
     {"title": 5, "kind": None, "source": ["x"]},
     {"kind": 5, "created_at": 1_700_000_000},
-    {"floats": [1e300, -2.5e22, 1e16, 0.1, 1.0, 5e-324], "whole": [2**63 - 1, -(2**63)]},
+    {"floats": [1e300, -2.5e22, 1e16, 0.1, 1.0, 5e-324], "whole": [2**63 - 1, 2**63, 2**64 - 1, -(2**63)]},
     {"kind": "project_details"},
     {"memhub_id": "x", "priority": "high"},
 ]
@@ -317,7 +317,8 @@ def test_if_none_match(claude: Caller) -> None:
         ({"label": "x" * 501}, "500"),
         ({"metadata": {"deep": {"a": "\0"}}}, "NUL"),
         ({"metadata": {"kind": "x" * 401}}, "400"),
-        ({"metadata": {"n": 2**70}}, "64 bits"),
+        ({"metadata": {"n": 2**64}}, "64 bits, under “n”"),
+        ({"metadata": {"n": -(2**63) - 1}}, "64 bits, under “n”"),
         ({"tags": ["x" * 101]}, "100"),
         ({"tags": [f"t{n}" for n in range(201)]}, "200"),
         ({"tags": [f"memhub:{n}" for n in range(21)]}, "memhub:"),

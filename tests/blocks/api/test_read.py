@@ -14,8 +14,8 @@ from django.utils import timezone
 from blocks import actions
 from blocks.api.paging import Place
 from blocks.models import Memory, SyncState
-from memoryhub.models import ApiToken, LocalStore, Project
-from syncjobs.models import Connection
+from memoryhub.models import ApiToken, LettaServer, LocalStore, Project
+from syncjobs.models import Connection, Replica
 from tests.blocks.api.conftest import Api
 
 pytestmark = pytest.mark.django_db
@@ -286,3 +286,19 @@ def test_the_project_says_how_it_is_connected(api: Api, project: Project) -> Non
         "looked_at": now.isoformat(),
         "error": "It does not answer.",
     }
+
+
+def test_a_memory_in_problem_says_what_it_has_for_one(api: Api, project: Project, memory: Memory) -> None:
+    project.letta_server = LettaServer.objects.create(name="Letta", url="http://letta:8283")
+    project.save()
+    here = Connection.objects.create(project=project, side="letta", address=project.letta_server.address)
+    before = Connection.objects.create(project=project, side="letta", address="http://before:8283")
+    why = {"status": "problem", "reason": "The block's tags cannot be understood."}
+    Replica.objects.create(memory=memory, connection=here, external_id="block-1", **why)
+    Replica.objects.create(memory=memory, connection=before, external_id="block-2", status="problem", reason="old")
+    assert api.get(f"memories/{memory.uuid}").json()["notice"] == ""
+    Memory.objects.update(sync_state=SyncState.PROBLEM)
+    said = "Letta: The block's tags cannot be understood."
+    assert api.get(f"memories/{memory.uuid}").json()["notice"] == said
+    (listed,) = api.get("memories").json()["items"]
+    assert (listed["state"], listed["notice"]) == ("problem", said)
