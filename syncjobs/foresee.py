@@ -12,6 +12,7 @@ from syncjobs.match import Item
 from syncjobs.models import Conflict, zero_counters
 from syncjobs.observation import Observation
 from syncjobs.observe import observe
+from syncjobs.outages import in_words
 from syncjobs.plan import NAMES
 from syncjobs.planning import Planner, Work, describe
 from syncjobs.sides import look_up_sides
@@ -47,7 +48,7 @@ def preview(project: Project) -> Foreseen:
     observation = observe(project, sides)
     busy = [item for item in observation.items if not observation.idle(item)]
     foreseen = foresee(project, observation, busy, agents=ask_about(busy, observation))
-    foreseen.errors = [f"{side.side}: {side.error or side.partial}" for side in sides if side.error or side.partial]
+    foreseen.errors = [f"{side.side}: {in_words(side)}" for side in sides if side.error or side.partial]
     return foreseen
 
 

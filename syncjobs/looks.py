@@ -10,6 +10,7 @@ from typing import TypeVar
 from django.utils import timezone
 
 from blocks.stores.base import Look, Snapshot, StoreError
+from syncjobs.outages import note
 from syncjobs.sides import OpenSide
 
 T = TypeVar("T")
@@ -53,13 +54,14 @@ def ask_all(
     """Run `call` for every side at the same time; what failed is missing and said in `side.error`. No database."""
     healthy = [side for side in sides if not side.error]
 
-    def timed(side: OpenSide) -> tuple[T | None, float, float, str]:
+    def timed(side: OpenSide) -> tuple[T | None, float, float]:
         began, busy = time.monotonic(), time.thread_time()
         try:
-            value, error = call(side), ""
-        except StoreError as failure:
-            value, error = None, str(failure)
-        return value, time.monotonic() - began, time.thread_time() - busy, error
+            value = call(side)
+        except StoreError as error:
+            value = None
+            side.fail(error)
+        return value, time.monotonic() - began, time.thread_time() - busy
 
     results = {}
     with ThreadPoolExecutor(max(1, len(healthy))) as pool:
@@ -67,8 +69,7 @@ def ask_all(
         while wait(coming, timeout=ALIVE).not_done:
             alive()
         for side, future in zip(healthy, coming, strict=True):
-            value, seconds, cpu, error = future.result()
-            side.error = error
+            value, seconds, cpu = future.result()
             if value is not None:
                 results[side.side] = value
                 side.connection.look_seconds, side.connection.look_cpu = seconds, cpu
@@ -85,6 +86,9 @@ def note_agents(side: OpenSide, look: Look, missing: list[str]) -> None:
 
 
 def note_failure(side: OpenSide) -> None:
+    if side.spared:
+        return
+    note(side)
     side.connection.look_error = side.error
     side.connection.failures += 1
     side.connection.save(update_fields=["look_error", "failures"])

@@ -47,6 +47,11 @@ class Connection(models.Model):
     def __str__(self) -> str:
         return f"{self.project} on {self.address}"
 
+    @property
+    def down(self) -> bool:
+        """Whether the last look failed; a look that only did not see everything is no failure."""
+        return bool(self.look_error and self.failures)
+
 
 class Replica(models.Model):
     """What is known of one memory on one connection.
@@ -241,6 +246,8 @@ def zero_counters() -> dict[str, int]:
 
 class SyncRun(models.Model):
     """One sync run of one project: who asked, how far it is, what it did, what went wrong."""
+
+    foreseen: dict[str, int] | None = None  # of one that stopped at the brake just now: what it would have counted
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="runs")
     trigger = models.CharField(max_length=10)  # button, command, schedule, watch

@@ -244,7 +244,7 @@ def _absent_by_mark(side: OpenSide, items: Iterable[Item]) -> set[UUID]:
     try:
         answers = side.store.find(wanted) if wanted else {}
     except StoreError as error:
-        side.error = str(error)
+        side.fail(error)
         return set()
     return {uuid for uuid, snapshots in answers.items() if not snapshots}
 

@@ -19,8 +19,9 @@ from blocks.standing import Place, places_of
 from memoryhub.models import Membership, Project, Role, SyncMode
 from syncjobs.leases import SECONDS
 from syncjobs.models import Conflict, Lease, RunStatus, SyncRun
+from syncjobs.outages import LONGEST
 from syncjobs.tasks import has_sides
-from syncjobs.watch import LONGEST, interval
+from syncjobs.watch import interval
 
 SLOW_START = timedelta(seconds=15)  # a worker takes a queued run within a second
 ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)

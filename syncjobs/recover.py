@@ -42,7 +42,7 @@ def recover(sides: Iterable[OpenSide], memory_ids: Iterable[int]) -> None:
         try:
             _recover_side(side, intents)
         except StoreError as error:
-            side.error = str(error)
+            side.fail(error)
 
 
 def _is_fresh(intents: list[Intent]) -> bool:

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from blocks.models import Memory, SyncState
 from blocks.stores.base import StoreError
+from memoryhub.models import SyncMode
 from memoryhub.secrets import UnreadableSecret
 from syncjobs import leases, unchanged
 from syncjobs.apply import Batch
@@ -27,6 +28,7 @@ from syncjobs.mend import mend
 from syncjobs.models import Intent, RunStatus, SyncRun
 from syncjobs.observation import Observation
 from syncjobs.observe import observe
+from syncjobs.outages import in_words
 from syncjobs.purge import finish_of
 from syncjobs.push import sync_memory
 from syncjobs.recover import recover
@@ -189,7 +191,8 @@ class _Runner:
 
     def _look_up(self) -> str:
         """Open the sides and settle what is unclear there; what of the hub decides what this run does."""
-        self.sides = look_up_sides(self.project)
+        sparing = self.sync_run.trigger == "watch" and self.project.sync_mode == SyncMode.CONTINUOUS
+        self.sides = look_up_sides(self.project, sparing=sparing)
         open_intents = Intent.objects.filter(connection__in=[side.connection for side in self.sides], outcome="")
         pending = {leases.of_memory(pk): pk for pk in open_intents.values_list("memory_id", flat=True)}
         if pending:
@@ -219,7 +222,7 @@ class _Runner:
     def _report_sides(self, observation: Observation) -> None:
         for side in observation.sides:
             if side.error or side.partial:
-                self.tally.fail(None, side.side, side.error or side.partial)
+                self.tally.fail(None, side.side, in_words(side))
             linked = {link.external_id for item in observation.items for link in item.links.values()}
             for snapshot in observation.problems.get(side.side, ()):
                 if snapshot.id not in linked:
@@ -241,6 +244,7 @@ class _Runner:
         if foresee(self.project, observation, known, approved).brake:
             foreseen = foresee(self.project, observation, busy, approved)
             self.tally.steps, self.sync_run.removals = foreseen.steps, foreseen.removals
+            self.sync_run.foreseen = foreseen.counters
             raise Braked(foreseen.brake)
 
     def _twins(self, observation: Observation) -> None:

@@ -13,6 +13,7 @@ from blocks.stores.base import Probe, Store, StoreError
 from blocks.stores.opening import open_chroma, open_local
 from memoryhub.models import Direction, Installation, LettaServer, LocalStore, Project
 from syncjobs.models import Connection, Side
+from syncjobs.outages import spare
 
 if TYPE_CHECKING:  # it takes a second to import: at first use, not at every start of a command
     from blocks.stores.letta import LettaStore
@@ -29,8 +30,13 @@ class OpenSide:
     writes: bool = True
     sharing: bool = False
     error: str = ""  # why nothing may be concluded from this side, or done on it
+    kind: str = ""  # of the error, where the side could not be asked: see `StoreError`
+    spared: bool = False  # it is down, and was not tried once more
     partial: str = ""  # why nothing follows from an item that was not seen
     waited: bool = False  # for the last requests of a process that died: see `recover`
+
+    def fail(self, error: StoreError) -> None:
+        self.error, self.kind = str(error), error.kind
 
 
 def open_sides(project: Project) -> list[OpenSide]:
@@ -91,11 +97,15 @@ def _letta(server: LettaServer, slug: str, rule: str = "", timeout: float | None
     )
 
 
-def look_up_sides(project: Project, *, plant: bool = True) -> list[OpenSide]:
-    """The sides of a project with the servers' identities checked; without `plant` none gets one."""
+def look_up_sides(project: Project, *, plant: bool = True, sparing: bool = False) -> list[OpenSide]:
+    """The sides of a project with the servers' identities checked; without `plant` none gets one.
+
+    sparing: a side that is down is not tried every time.
+    """
     sides = open_sides(project)
     for side in sides:
-        check_identity(side, plant=plant)
+        if not (sparing and spare(side)):
+            check_identity(side, plant=plant)
     return sides
 
 
@@ -113,7 +123,7 @@ def check_identity(side: OpenSide, *, plant: bool = True) -> bool:
         if plant and not connection.identity and not found and side.writes:
             found = side.store.plant()
     except StoreError as error:
-        side.error = str(error)
+        side.fail(error)
         return False
     if found != connection.identity:
         _note_identity(side, found)
@@ -140,4 +150,5 @@ def confirm(connection: Connection) -> None:
     connection.replicas.all().delete()
     connection.intents.filter(outcome="").update(outcome="dropped", closed_at=timezone.now())
     connection.identity, connection.suspect, connection.stamped = "", "", 0
-    connection.save(update_fields=["identity", "suspect", "stamped"])
+    connection.look_error, connection.failures = "", 0
+    connection.save(update_fields=["identity", "suspect", "stamped", "look_error", "failures"])

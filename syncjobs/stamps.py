@@ -63,7 +63,7 @@ def is_older_copy(side: OpenSide) -> bool:
     try:
         found = side.store.read_stamp(_key(side))
     except StoreError as error:
-        side.error = str(error)
+        side.fail(error)
         return False
     if found < row.stamped:
         side.error = side.connection.suspect = OLDER_COPY.format(row.address)

@@ -21,12 +21,12 @@ from blocks.standing import places_of
 from memoryhub.models import Project, SyncMode
 from syncjobs import leases
 from syncjobs.models import Connection, Replica, RunStatus, SyncRun
+from syncjobs.outages import LONGEST, SHORTEST
 from syncjobs.purge import clean_again, finish
 from syncjobs.retention import prune_intents, shown_elsewhere
 from syncjobs.tasks import enqueue_run, has_sides, push, sync
 
 logger = logging.getLogger(__name__)
-SHORTEST, LONGEST = 4.0, 300.0  # seconds between two looks of a project that is synced continuously
 SERVERS_COST, OWN_COST = 3, 10  # so many times as long as the sides take for a look, and as our processor does
 PATIENCE = timedelta(seconds=15)  # how long an edit may wait before it is queued again
 HELD = 3.0  # seconds between two tries of what waits for an agent
@@ -174,13 +174,17 @@ def _old(moment: datetime, seconds: float) -> bool:
 
 
 def interval(project: Project) -> float:
-    """Seconds between two looks: as set; or as short as the cost of a look allows, longer while it fails."""
+    """Seconds between two looks: as set; or as short as the cost of a look allows, longer while it fails.
+
+    A side that is down alone is tried less often by itself (see `outages`) and does not slow down the other.
+    """
     if project.sync_mode == SyncMode.EVERY:
         return project.sync_minutes * 60.0
     sides = [place.connection for place in places_of(project).values() if place.kind == "server" and place.connection]
-    slowest = max((side.look_seconds or 0.0 for side in sides), default=0.0)
-    own = sum(side.look_cpu or 0.0 for side in sides)
-    failures = max([_failures(project), *(side.failures for side in sides)])
+    looked_at = [side for side in sides if not side.failures] or sides
+    slowest = max((side.look_seconds or 0.0 for side in looked_at), default=0.0)
+    own = sum(side.look_cpu or 0.0 for side in looked_at)
+    failures = max(_failures(project), min((side.failures for side in sides), default=0))
     pause = max(SHORTEST, SERVERS_COST * slowest, OWN_COST * own)
     return float(min(pause * 2 ** min(failures, 10), LONGEST))
 

@@ -213,6 +213,9 @@ class Store(Protocol):
     def probe(self) -> Probe:
         """Test the connection; never raises."""
 
+    def help_for(self, kind: str) -> str:
+        """What to do about a `StoreError` of this kind; asks nobody."""
+
     def identify(self, known: str) -> str:
         """The identity of the real server or collection behind the address, '' if none is planted.
 

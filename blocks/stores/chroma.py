@@ -79,8 +79,11 @@ class ChromaStore:
             holds = self._holds()
         except StoreError as error:
             kind = error.kind if error.kind in HELP else "other"
-            return Probe(kind, f"Not connected: {error}.", HELP[kind])  # type: ignore[arg-type]
+            return Probe(kind, f"Not connected: {error}.", self.help_for(kind))  # type: ignore[arg-type]
         return Probe("ok", f"Connected to Chroma {version} at {shown}: {holds}.", version=version)
+
+    def help_for(self, kind: str) -> str:
+        return HELP.get(kind, HELP["other"])
 
     def _version(self) -> str:
         with errors():

@@ -51,6 +51,9 @@ class LettaStore:
     def probe(self) -> Probe:
         return letta_server.probe(self._calls)
 
+    def help_for(self, kind: str) -> str:
+        return letta_server.help_for(self._calls, kind)
+
     def identify(self, known: str) -> str:
         self._marker = letta_server.find_marker(self._calls, self._hub_id, known)
         return self._marker

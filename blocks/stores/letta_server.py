@@ -39,31 +39,35 @@ def version_of(calls: Calls) -> str:
 
 
 def failed(calls: Calls, error: CallError) -> Probe:
-    if error.kind == "unauthorized":
-        return Probe("unauthorized", str(error), "Enter the server's password (or a Letta Cloud key) as the API key.")
-    if error.kind == "refused":
-        return Probe("refused", str(error), help_for_unreachable(calls))
+    if error.kind in ("unauthorized", "refused"):
+        return Probe(error.kind, str(error), help_for(calls, error.kind))  # type: ignore[arg-type]
     version = version_of(calls)
     if not version:
         return not_letta(calls)
     message = f"Letta {version} answers, but its list of blocks fails ({error.status})."
-    return Probe(
-        "other", message, "Look at the log of the Letta server; syncing goes on with what can be read.", version
-    )
+    return Probe("other", message, help_for(calls, "other"), version)
 
 
-def help_for_unreachable(calls: Calls) -> str:
-    return (
-        "Is `letta server` running there, and are host and port right? A server on this machine answers at"
-        f" http://localhost:8283; one in a container must publish its port. Asked: {calls.shown_url}"
-    )
+def help_for(calls: Calls, kind: str) -> str:
+    """See `Store.help_for`."""
+    return HELP.get(kind, HELP["other"]).format(asked=calls.shown_url)
+
+
+HELP = {
+    "unauthorized": "Enter the server's password (or a Letta Cloud key) as the API key.",
+    "refused": "Is `letta server` running there, and are host and port right? A server on this machine answers at"
+    " http://localhost:8283; one in a container must publish its port. Asked: {asked}",
+    "not_a_server": "Enter the server's base address without a path, such as http://localhost:8283 (not its web page,"
+    " not /v1).",
+    "other": "Look at the log of the Letta server; syncing goes on with what can be read.",
+}
 
 
 def not_letta(calls: Calls) -> Probe:
     return Probe(
         "not_a_server",
         f"Something answers at {calls.shown_url}, but it is not a Letta server.",
-        "Enter the server's base address without a path, such as http://localhost:8283 (not its web page, not /v1).",
+        help_for(calls, "not_a_server"),
     )
 
 

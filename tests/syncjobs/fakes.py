@@ -178,6 +178,9 @@ class FakeStore:
     def probe(self) -> Probe:
         return Probe("ok", "")
 
+    def help_for(self, kind: str) -> str:
+        return f"Is the {self.side} server running?" if kind == "refused" else ""
+
     def identify(self, known: str) -> str:
         self._reach()
         return self.server.identity

@@ -1,4 +1,5 @@
 from datetime import timedelta
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
@@ -14,6 +15,7 @@ from syncjobs.models import Lease, RunStatus, SyncRun
 from syncjobs.run import start
 from syncjobs.tasks import enqueue_run, push, sync
 from syncjobs.watch import Watch, interval
+from tests.syncjobs.fakes import FakeStore
 
 pytestmark = pytest.mark.django_db
 
@@ -192,16 +194,92 @@ def look(world):
     return SyncRun.objects.filter(pk=run.pk).first()
 
 
-def test_the_pause_doubles_while_a_side_is_down(continuous):
-    continuous.letta.down = True
+@pytest.fixture
+def clock(monkeypatch):
+    """A function that lets seconds pass for whoever asks when a side is tried again."""
+    now = [0.0]
+    monkeypatch.setattr("syncjobs.outages.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def later(seconds: float) -> None:
+        now[0] += seconds
+
+    return later
+
+
+def test_the_pause_doubles_while_all_sides_are_down(continuous, clock):
+    continuous.letta.down = continuous.local.down = True
     pauses = []
     for _ in range(8):
         look(continuous)
         pauses.append(interval(continuous.project))
+        clock(pauses[-1])
     assert pauses == [8, 16, 32, 64, 128, 256, 300, 300]
-    continuous.letta.down = False
+    continuous.letta.down = continuous.local.down = False
     look(continuous)
     assert interval(continuous.project) == 4
+
+
+def tries(world, seconds, clock):
+    """When a side that is down is tried, while the project is looked at as often as it says."""
+    found, passed, reach = [], 0.0, FakeStore._reach
+    with patch.object(FakeStore, "_reach", autospec=True) as asked:
+        asked.side_effect = reach
+        while passed < seconds:
+            asked.reset_mock()
+            look(world)
+            if any(call.args[0].side == "letta" for call in asked.call_args_list):
+                found.append(passed)
+            passed += interval(world.project)
+            clock(interval(world.project))
+    return found
+
+
+def test_a_side_that_is_down_is_tried_less_often_and_the_other_goes_on(continuous, clock):
+    continuous.create("one")
+    continuous.synced()
+    continuous.letta.down = True
+    assert tries(continuous, 70.0, clock) == [0, 8, 24, 56]
+    assert interval(continuous.project) == 4
+    continuous.local.edit(continuous.local.only().id, text="two")
+    look(continuous)
+    assert continuous.memory().text == "two"
+    assert "cannot be reached" in continuous.project.connections.get(side="letta").look_error
+    continuous.letta.down = False
+    clock(300)
+    assert look(continuous).status == RunStatus.DONE
+    continuous.everywhere("two")
+
+
+def test_what_somebody_asks_for_tries_every_side(continuous, clock):
+    continuous.letta.down = True
+    look(continuous)
+    look(continuous)
+    assert continuous.project.connections.get(side="letta").failures == 1
+    continuous.run()
+    assert continuous.project.connections.get(side="letta").failures == 2
+    continuous.letta.down = False
+    assert continuous.run().status == RunStatus.DONE
+
+
+def test_nothing_counts_as_gone_on_a_side_that_was_spared(continuous, clock):
+    continuous.create("one")
+    continuous.synced()
+    continuous.letta.down = True
+    look(continuous)
+    continuous.letta.down = False
+    continuous.letta.things.clear()
+    assert look(continuous).errors
+    assert continuous.memory().live
+    assert len(continuous.local.things) == 1
+
+
+def test_a_project_that_is_synced_every_few_minutes_spares_no_side(continuous):
+    continuous.project.sync_mode = SyncMode.EVERY
+    continuous.project.save()
+    continuous.letta.down = True
+    look(continuous)
+    continuous.letta.down = False
+    assert look(continuous) is None
 
 
 def test_a_side_that_is_down_leaves_one_failed_run(continuous):

@@ -44,6 +44,7 @@ class World:
             lambda project: FakeStore(self.local, project.slug, everything["local_project"]),
         )
         patch.setattr("syncjobs.run.time.sleep", lambda seconds: None)
+        patch.setattr("syncjobs.outages._tried", {})  # connections of other tests have the same ids
         return self
 
     # --- what people and the queue do
