@@ -86,7 +86,7 @@ def _waits_for(memory: Memory, replica: Replica) -> str:
     direction = project.letta_direction if connection.side == "letta" else project.local_direction
     if direction in ("off", "from_side"):
         return f"{name}, which the hub does not write to: remove it there by hand"
-    if connection.suspect or connection.look_error:
+    if connection.suspect or connection.down:
         return f"{name}, which cannot be reached now"
     if memory.conflicts.filter(connection=connection, closed_at=None).exists():
         return f"{name}, where a conflict is open: resolve it"

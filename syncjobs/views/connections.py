@@ -74,7 +74,9 @@ def connection_confirm(request: Request, slug: str, pk: int) -> HttpResponse:
     connection = get_object_or_404(Connection.objects.exclude(suspect=""), project=project, pk=pk)
     sides.confirm(connection)
     enqueue_run(project, trigger="button", user=request.user)
-    messages.success(request, "Accepted what answers there now. A sync links what is known and makes the rest again.")
+    messages.success(
+        request, "Confirmed: a sync looks at it again now, links what is known there and makes the rest again."
+    )
     return redirect("connections", slug)
 
 

@@ -97,7 +97,7 @@ def test_another_servers_replicas_do_not_count(client, memory, letta, project):
 
 
 def test_a_side_that_could_not_be_read_is_said(client, memory, letta):
-    Connection.objects.update(look_error="Connection refused.")
+    Connection.objects.update(look_error="Connection refused.", failures=1)
     assert "Connection refused. What is shown here is what was last seen." in client.get(PAGE).text
 
 

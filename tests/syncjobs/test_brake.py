@@ -131,3 +131,40 @@ def test_only_a_braked_run_of_that_project_can_be_approved(world: World, braked:
     another = World("another", share=world)
     with pytest.raises(CommandError, match="no run"):
         sync("--project", another.project.slug, "--approve", str(braked.pk))
+
+
+def said_by_the_command(*arguments: str) -> str:
+    out = StringIO()
+    with suppress(SystemExit):
+        call_command("sync_memory", "--project", "planner", *arguments, stdout=out, stderr=out)
+    return out.getvalue()
+
+
+def test_the_command_says_what_it_would_have_done_and_how_to_go_on(world: World, braked: SyncRun):
+    said = said_by_the_command()
+    latest = SyncRun.objects.latest("pk")
+    assert "s: nothing changed; would have 8 deleted, 8 archived, 12 unchanged" in said
+    assert f"the page of run {latest.pk} in the hub, or -v 2 here" in said
+    assert f"sync_memory --project planner --approve {latest.pk} does exactly it" in said
+    assert (latest.counters["deleted"], latest.counters["archived"]) == (0, 0)
+    assert "8 deleted, 8 archived, 12 unchanged" in said_by_the_command("--dry-run")
+
+
+def test_one_open_conflict_is_one(world: World):
+    memories = [world.create(text) for text in ("one", "two")]
+    world.synced()
+    for number, memory in enumerate(memories, 1):
+        id = next(id for id, thing in world.letta.things.items() if thing.uuid == memory.uuid)
+        world.letta.edit(id, text="theirs")
+        world.edit(memory, text="mine")
+        assert f"  {number} open conflict{'s'[: number > 1]}, to be" in said_by_the_command()
+
+
+@pytest.mark.parametrize("argument", ["--no-wait", "--dry-run"])
+def test_the_command_says_of_a_dead_server_what_is_safe_and_what_to_do(world: World, argument: str):
+    world.create("one")
+    world.synced()
+    world.letta.down = True
+    said = said_by_the_command(argument)
+    assert "letta: Cannot be reached. Nothing there was changed, and nothing counts as deleted;" in said
+    assert said.strip().endswith("Is the letta server running?")

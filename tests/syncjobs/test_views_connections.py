@@ -218,6 +218,7 @@ def test_a_server_that_changed_waits_for_an_owner(client: Client, olga: User, wo
     page = client.get(reverse("connections", args=["planner"])).text
     connection = Connection.objects.get(side="letta")
     assert "is not what was there before" in page
+    assert "what was archived in the hub after it was made can come back" in page
     client.post(reverse("connection_confirm", args=["planner", connection.pk]))
     connection.refresh_from_db()
     assert connection.suspect == ""

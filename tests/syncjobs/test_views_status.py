@@ -11,6 +11,7 @@ from django_tasks_db.models import DBTaskResult
 
 from memoryhub.models import Project, Role
 from syncjobs import leases
+from syncjobs.sides import confirm
 from syncjobs.tasks import enqueue_run
 from tests.conftest import person
 from tests.syncjobs.world import World
@@ -38,6 +39,46 @@ def test_each_connection_with_its_last_look(client: Client, maria: User, world: 
     assert "✓</span> works" in page
     assert world.project.connections.get(side="letta").look_error
     assert world.project.connections.get(side="letta").look_error in page.replace("&#x27;", "'")
+
+
+@pytest.fixture
+def olga(client: Client, world: World) -> User:
+    user = person("olga", world.project, Role.OWNER)
+    client.force_login(user)
+    return user
+
+
+def pages(client: Client, *names: str) -> str:
+    return "".join(client.get(reverse(name, args=["planner"])).text for name in names)
+
+
+def test_a_list_that_is_not_complete_is_no_server_that_is_down(client: Client, olga: User, world: World) -> None:
+    memory = world.create("One")
+    world.synced()
+    world.letta.unlisted = set(world.letta.things)
+    world.run()
+    assert memory.live
+    page = pages(client, "memories", "connections", "sync")
+    assert "some could not be listed All else there was seen" in page
+    assert "not all could be listed" in page
+    assert "not reachable" not in page
+    assert "last seen" not in page
+    world.letta.down = True
+    world.run()
+    page = pages(client, "memories", "connections", "sync")
+    assert "not reachable" in page
+    assert "What is shown here is what was last seen." in page
+    assert "All else" not in page
+
+
+def test_a_doubt_is_said_once_and_gone_when_it_is_confirmed(client: Client, olga: User, world: World) -> None:
+    world.create("One")
+    world.synced()
+    world.letta.identity = "another"
+    world.run()
+    assert pages(client, "memories").count("wiped, restored or another server") == 1
+    confirm(world.project.connections.get(side="letta"))
+    assert "wiped, restored" not in pages(client, "memories", "connections")
 
 
 def test_other_projects_are_for_staff(client: Client, maria: User) -> None:

@@ -111,7 +111,8 @@ class Command(BaseCommand):
                 errors = [_sentence(error) for error in run.errors]
                 if run.status == RunStatus.BRAKED:
                     errors.append(
-                        f"See the list with -v 2; --project {project.slug} --approve {run.pk} does exactly it."
+                        f"The list: the page of run {run.pk} in the hub, or -v 2 here. If that is what you want, "
+                        f"sync_memory --project {project.slug} --approve {run.pk} does exactly it."
                     )
                 result = self._result(project, run.status, run.counters, errors, run.seconds or 0.0, run.steps)
                 return result | ({"_run": run} if run.status == RunStatus.BRAKED else {})
@@ -136,10 +137,9 @@ class Command(BaseCommand):
         }
 
     def _show(self, result: dict[str, Any], verbosity: int) -> None:
-        did = ", ".join(f"{result[name]} {name}" for name in COUNTERS if result[name]) or "nothing there yet"
-        self.stdout.write(f"{result['project']}: {result['status']} in {result['seconds']:.1f} s: {did}")
-        if result["open_conflicts"]:
-            self.stdout.write(f"  {result['open_conflicts']} open conflicts, to be decided on the Conflicts page")
+        self.stdout.write(f"{result['project']}: {result['status']} in {result['seconds']:.1f} s: {_did(result)}")
+        if count := result["open_conflicts"]:
+            self.stdout.write(f"  {count} open conflict{'s'[: count > 1]}, to be decided on the Conflicts page")
         if verbosity > 1:
             for step in result["_steps"]:
                 self.stdout.write(f"  {step['op']:8} {step['side']:6} {step['title'][:80]}  ({step['why']})")
@@ -147,6 +147,14 @@ class Command(BaseCommand):
                 self.stdout.write(f"  {'remove':8} {going.title[:80]}  ({going.sides})")
         for error in result["errors"]:
             self.stderr.write(f"{result['project']}: {error}")  # cron sends only this
+
+
+def _did(result: dict[str, Any]) -> str:
+    """What a run counted, or would have counted had it not stopped at the brake."""
+    run = result.get("_run")
+    counters, words = (run.foreseen or result, "nothing changed; would have ") if run else (result, "")
+    counted = ", ".join(f"{counters[name]} {name}" for name in COUNTERS if counters[name])
+    return f"{words}{counted or 'nothing there yet'}"
 
 
 def _sentence(error: dict[str, str]) -> str:
