@@ -18,6 +18,7 @@ from memoryhub.models import Project
 LARGEST_LIMIT = 2**31 - 1  # of a block; Letta keeps no larger one
 MAX_KIND = 400
 TAKEN = "taken"  # the code of the error of a label that another memory has
+LONG = "long"  # and of a text that is too long
 
 
 def check_storable(value: str) -> None:
@@ -60,12 +61,12 @@ def check_limit(limit: int) -> None:
 
 def check_length(text: str, limit: int) -> None:
     if len(text) > MAX_TEXT:
-        raise ValidationError(f"The hub keeps texts of at most {MAX_TEXT:,} characters; this one has {len(text):,}.")
+        most = f"The hub keeps texts of at most {MAX_TEXT:,} characters"
+        raise ValidationError(f"{most}; this one has {len(text):,}.", code=LONG)
     if len(text) > limit:
         over = len(text) - limit
-        raise ValidationError(
-            f"{len(text):,} characters are {over:,} more than the limit of {limit:,}. Shorten it or raise it."
-        )
+        why = f"{len(text):,} characters are {over:,} more than the limit of {limit:,}. Shorten it or raise it."
+        raise ValidationError(why, code=LONG)
 
 
 def problems(

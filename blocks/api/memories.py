@@ -20,6 +20,7 @@ from blocks.api.schemas import (
     MemoryOut,
     NewerOut,
     NewMemory,
+    NotMadeOut,
     UuidOut,
     memory_out,
 )
@@ -96,7 +97,7 @@ def memories(request: HttpRequest, query: Query[ListQuery]) -> dict[str, Any]:
 @router.post(
     "/memories",
     auth=editors,
-    response=answers({201: MemoryOut, 200: MemoryOut}),
+    response=answers({201: MemoryOut, 200: MemoryOut, 409: NotMadeOut}),
     operation_id="create_memory",
     summary="Make a memory",
     openapi_extra=with_headers(200, 201, **LOCATION),
@@ -105,11 +106,14 @@ def make(request: HttpRequest, response: HttpResponse, new: NewMemory) -> Status
     """A title is made from the text's first line, and a label from the title, where they are missing.
 
     With a `uuid` made by the client the call can be repeated without harm: 201 the first time, then 200 with the memory
-    as it is by now, also if it was changed or archived since.
+    as it is by now. Where it was archived since: 409 with `archived`, since it is not found any more.
     """
     who = caller(request)
     no_others(request)
-    memory, fresh = writing.create(who, new)
+    try:
+        memory, fresh = writing.create(who, new)
+    except writing.Archived as gone:
+        return Status(409, {"detail": str(gone), "archived": True})
     memory.project = who.project
     response["ETag"] = etag_of(memory)
     response["Location"] = reverse("api:memory", args=[memory.uuid])

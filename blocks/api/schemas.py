@@ -13,6 +13,7 @@ from blocks.models import Memory, SyncState
 from blocks.standing import rows_of
 from blocks.state import DEFAULT_KIND, DEFAULT_LIMIT, MARK, MAX_TAG_LENGTH, MAX_TAGS, PRIVATE_LABELS
 from blocks.validation import LARGEST_LIMIT, MAX_KIND
+from memoryhub.api import ErrorOut
 
 STORABLE = r"^[^\u0000]*$"  # not every side can keep a NUL character
 UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
@@ -47,7 +48,7 @@ Kind = Annotated[
     str,
     said(maxLength=MAX_KIND, description=f"What sort of thing it is. Empty: {DEFAULT_KIND}.", examples=["gotcha"]),
 ]
-Text = Annotated[str, said(description="The memory itself, Markdown.")]
+Text = Annotated[str, said(description="The memory itself, Markdown. Longer than the memory's limit: 409.")]
 Limit = Annotated[
     int,
     BeforeValidator(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value),
@@ -67,13 +68,6 @@ When = Annotated[
 ]
 Stamp = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 UuidOut = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
-
-
-# No schema can say "no longer than `limit`". This one says what fits into any limit, and of small ones nothing else.
-FITTING: dict[str, Any] = {
-    "if": {"required": ["limit"], "properties": {"limit": {"maximum": 1000}}},
-    "then": {"properties": {"text": {"maxLength": 1}, "append": {"maxLength": 0}}},
-}
 
 
 class Fields(BaseModel):
@@ -103,7 +97,6 @@ class NewMemory(Fields):
 
     model_config = ConfigDict(
         json_schema_extra={
-            **FITTING,
             "anyOf": [
                 {"required": ["title"], "properties": {"title": {"minLength": 1}}},
                 {"required": ["text"], "properties": {"text": {"minLength": 1}}},
@@ -119,7 +112,8 @@ class NewMemory(Fields):
             {
                 "type": "string",
                 "format": "uuid",
-                "description": "Made by the client, so that the call can be repeated: the first memory comes back.",
+                "description": "Made by the client, so that the call can be repeated: the first memory comes back, or "
+                "409 with `archived` where it was archived since.",
             }
         ),
     ] = ""
@@ -128,9 +122,7 @@ class NewMemory(Fields):
 class MemoryChanges(Fields):
     """What is to be different."""
 
-    model_config = ConfigDict(
-        json_schema_extra={**FITTING, "example": {"status": "closed", "append": "Fixed in 1.4.2."}}
-    )
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "closed", "append": "Fixed in 1.4.2."}})
 
     append: Annotated[
         str,
@@ -189,6 +181,12 @@ class FoundList(BaseModel):
     items: list[FoundMemory]
     how: str
     note: str
+
+
+class NotMadeOut(ErrorOut):
+    """archived: an earlier call with this uuid made the memory, which was taken out of use since."""
+
+    archived: bool = False
 
 
 class NewerOut(BaseModel):

@@ -16,7 +16,7 @@ from blocks.api.queries import moment_of
 from blocks.api.schemas import MemoryChanges, NewMemory
 from blocks.models import Memory
 from blocks.state import DEFAULT_KIND, DEFAULTS, FIELDS, clean_tags
-from blocks.validation import TAKEN, problems
+from blocks.validation import LONG, TAKEN, problems
 from memoryhub.api import Unprocessable
 from memoryhub.models import Project
 from memoryhub.tokens import Caller
@@ -33,14 +33,24 @@ class Newer(Exception):
         self.memory = memory
 
 
+class Archived(HttpError):
+    """The memory with this uuid was made by an earlier call, and taken out of use since."""
+
+    def __init__(self) -> None:
+        super().__init__(409, "This memory was made, and archived since. People restore it in the hub.")
+
+
 def create(who: Caller, wanted: NewMemory) -> tuple[Memory, bool]:
-    """The memory, and whether it was made now: a call that is repeated with its uuid finds the one made first."""
+    """The memory, and whether it was made now: a call that is repeated with its uuid finds the one made first.
+
+    Raises `Archived` where that is out of use by now.
+    """
     uuid = _uuid(wanted)
     given = wanted.model_dump(exclude_unset=True, exclude={"uuid"})
     shared = given.pop("shared", True)
     if uuid and (known := _repeated(who.project, uuid)):
         _check_again(given, who.project)
-        return known, False
+        return _in_use(known), False
     try:
         with actions.naming(who.project, given.get("label", "")):
             state = _cleaned(given, DEFAULTS, who.project, None)
@@ -48,7 +58,7 @@ def create(who: Caller, wanted: NewMemory) -> tuple[Memory, bool]:
             return _as_stored(actions.create(who.project, state, agent=who.name, shared=shared, uuid=uuid)), True
     except IntegrityError:  # the same call came twice at the same time
         if uuid and (known := _repeated(who.project, uuid)):
-            return known, False
+            return _in_use(known), False
         raise
 
 
@@ -77,13 +87,19 @@ def _repeated(project: Project, uuid: UUID) -> Memory | None:
     return known
 
 
+def _in_use(known: Memory) -> Memory:
+    if not known.live:
+        raise Archived
+    return known
+
+
 def _check_again(given: Mapping[str, Any], project: Project) -> None:
     """A call that is no good is none the second time either; that its label is taken by now is as it should be."""
     found = _wrong(given, DEFAULTS, project, None)
     if "label" in found and found["label"].code == TAKEN:
         del found["label"]
     if found:
-        _refuse(found, None, given)
+        _refuse(found)
 
 
 def change(another: Another, who: Caller, pk: int, wanted: MemoryChanges) -> Memory:
@@ -140,7 +156,7 @@ def _cleaned(
     if memory is None and not new.get("label"):
         new.pop("label", None)
     if found := _wrong(new, current, project, memory):
-        _refuse(found, memory, new)
+        _refuse(found)
     if "tags" in new:
         new["tags"] = clean_tags(new["tags"])
     return {name: value for name, value in new.items() if name in FIELDS}
@@ -162,11 +178,9 @@ def _check_moment(value: str, found: dict[str, ValidationError]) -> None:
         found.setdefault("created_at", ValidationError(str(error)))
 
 
-def _refuse(found: dict[str, ValidationError], memory: Memory | None, new: Mapping[str, Any]) -> None:
+def _refuse(found: dict[str, ValidationError]) -> None:
     errors = {name: " ".join(error.messages) for name, error in found.items()}
-    clash = "label" in found and found["label"].code == TAKEN
-    # A text that is too long for the limit the memory has, or the other way round: what was sent is good in itself.
-    misfit = memory is not None and "text" in found and not {"text", "limit"} <= set(new)
-    if len(found) == clash + misfit:
+    # Each is good in itself: a label that another memory has, a text that is longer than a limit.
+    if all(error.code in (TAKEN, LONG) for error in found.values()):
         raise HttpError(409, " ".join(f"{name}: {text}" for name, text in errors.items()))
     raise Unprocessable(errors)

@@ -75,16 +75,24 @@ def test_a_call_that_is_repeated_makes_one_memory(api: Api, stranger: Api) -> No
     assert api.post("memories", body).json()["title"] == "Edited"
     api.delete(uuid)
     archived = api.post("memories", body)
-    assert (archived.status_code, archived.json()["archived"]) == (200, True)
+    assert (archived.status_code, archived.json()["archived"]) == (409, True)
+    assert "archived since" in archived.json()["detail"]
     elsewhere = stranger.post("memories", body)
     assert elsewhere.status_code == 409
     assert "planner" not in elsewhere.content.decode().lower()
     assert Memory.objects.count() == 1
 
 
-@pytest.mark.parametrize(
-    "body", [{"text": "long", "limit": 3}, {"tags": ["memhub:x"]}, {"label": "a b"}, {"title": ""}]
-)
+def test_a_repeated_call_tells_nothing_of_what_people_deleted(api: Api, editor: User) -> None:
+    body = {"title": "Once", "text": "secret", "uuid": str(uuid4())}
+    api.post("memories", body)
+    actions.delete([Memory.objects.get()], user=editor)
+    again = api.post("memories", body)
+    assert (again.status_code, again.json()["archived"]) == (409, True)
+    assert "secret" not in again.content.decode()
+
+
+@pytest.mark.parametrize("body", [{"source": "a\0b"}, {"tags": ["memhub:x"]}, {"label": "a b"}, {"title": ""}])
 def test_what_is_no_good_is_none_the_second_time_either(api: Api, body: dict[str, Any]) -> None:
     once = {"title": "Once", "label": "once", "shared": True, "uuid": str(uuid4())}
     assert [api.post("memories", once).status_code for _ in range(2)] == [201, 200]
@@ -116,8 +124,7 @@ def test_a_uuid_that_is_none_is_refused(api: Api, uuid: str) -> None:
         ({"title": "x", "limit": 0}, "limit", "between 1 and"),
         ({"title": "x", "limit": 2**31}, "limit", "between 1 and"),
         ({"title": "x", "limit": 10**30}, "limit", "between 1 and"),
-        ({"text": "abcd", "limit": 3}, "text", "1 more than the limit of 3"),
-        ({"text": "a" * 100_001}, "text", "1 more than the limit of 100,000"),
+        ({"text": "abcd", "limit": 3, "kind": "k" * 401}, "text", "1 more than the limit of 3"),
         ({"title": "x", "read_only": "true"}, "read_only", "valid boolean"),
         ({"title": "x", "created_at": "yesterday"}, "created_at", "Write a date"),
         ({"title": None}, "title", "valid string"),
@@ -199,8 +206,22 @@ def test_what_does_not_fit_the_present_limit_is_a_clash(api: Api) -> None:
     for body in ({"append": "de"}, {"text": "abcdef"}, {"limit": 2}):
         reply = api.patch(uuid, body)
         assert (reply.status_code, "more than the limit" in reply.json()["detail"]) == (409, True)
-    assert api.patch(uuid, {"text": "abcdef", "limit": 3}).status_code == 422
     assert api.patch(uuid, {"append": "d"}).json()["text"] == "abc\nd"
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({"text": "abcd", "limit": 3}, "1 more than the limit of 3"),
+        ({"text": "a" * 100_001}, "1 more than the limit of 100,000"),
+        ({"text": "a" * 1_000_001, "limit": 2_000_000}, "at most 1,000,000 characters"),
+    ],
+)
+def test_a_text_that_is_too_long_is_a_clash_of_a_new_memory_and_of_a_change(api: Api, body: Any, sentence: str) -> None:
+    uuid = api.make(text="abc")["uuid"]
+    for reply in (api.post("memories", body), api.patch(uuid, body)):
+        assert (reply.status_code, sentence in reply.json()["detail"]) == (409, True)
+    assert Memory.objects.get().text == "abc"
 
 
 def test_agents_cannot_change_what_is_read_only(api: Api, editor: User) -> None:
