@@ -113,11 +113,12 @@ class Failed(Away):
 
 
 class Refused(RagError):
-    """The server answered, and says no. status: HTTP's; said: the server's own words."""
+    """The server answered, and says no. status: HTTP's; said: the server's own words; archived: what was to be made was
+    made before, and is out of use by now."""
 
     def __init__(self, message: str, hint: str = "", status: int = 0, said: str = "") -> None:
         super().__init__(message, hint)
-        self.status, self.said = status, said
+        self.status, self.said, self.archived = status, said, False
 
 
 def note(sentence: str) -> None:
@@ -748,7 +749,9 @@ class Hub:
         if not words:
             hint = "Check host and port of the address, and leave out any path behind it."
             raise RagError(f"What answers at {self.url} is not Memory Hub.", hint)
-        raise self._refusal(answer.status, words)
+        refusal = self._refusal(answer.status, words)
+        refusal.archived = said.get("archived") is True
+        raise refusal
 
     def _refusal(self, status: int, words: str) -> Refused:
         if status == 401:
@@ -792,7 +795,12 @@ class Hub:
         body = entry["memory"] | {"uuid": entry["uuid"]}
         if len(body["text"]) > LIMIT:
             body["limit"] = len(body["text"])
-        made = self.ask("POST", "/api/memories", body)
+        try:
+            made = self.ask("POST", "/api/memories", body)
+        except Refused as error:
+            if error.archived:  # so it was delivered
+                return
+            raise
         if not isinstance(made, dict) or made.get("uuid") != entry["uuid"]:
             raise RagError(f"What answers at {self.url} is not Memory Hub.", "Check the address.")
 

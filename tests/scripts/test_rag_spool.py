@@ -164,6 +164,19 @@ def test_what_was_delivered_already_is_not_made_again(away: Agent, faulty: Fault
     assert texts(away, word) == ["by a person"]
 
 
+def test_what_was_delivered_and_archived_since_is_done(away: Agent, faulty: Faulty, word: str) -> None:
+    """It is not brought back, not tried for ever, and no refusal."""
+    with faulty.answering(on_create(Answer(body=b"{}", done=True, cut=0))):
+        id = rag_tools.remember("text", tags=[word])
+    import httpx
+
+    sign = {"Authorization": f"Bearer {away.token}"}
+    url = f"{away.hub.url}/api/memories/{id}"
+    httpx.delete(url, headers=sign, trust_env=False, timeout=60).raise_for_status()
+    assert rag_tools.flush() == {"delivered": 1, "rejected": 0, "waiting": 0, "for_other_places": 0}
+    assert (away.memories(tag=word), spooled()) == ([], [])
+
+
 def test_before_something_is_read_it_is_delivered(away: Agent, faulty: Faulty, word: str) -> None:
     with faulty.answering(DOWN):
         rag_tools.remember(f"the {word} is fixed", tags=[word])
