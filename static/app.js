@@ -12,9 +12,14 @@
     document.cookie = `theme=${theme}; path=/; max-age=31536000; samesite=lax`;
   };
 
-  // --- relative times
+  // --- relative times, as blocks/times.py says them
   const since = (iso) => {
-    const seconds = Math.max(0, Math.floor((Date.now() - Date.parse(iso)) / 1000));
+    const seconds = Math.floor((Date.now() - Date.parse(iso)) / 1000);
+    if (seconds < -60) {
+      for (const [below, unit, name] of [[3600, 60, "min"], [86400, 3600, "h"], [34560000, 86400, "d"]])
+        if (-seconds < below) return `in ${Math.round(-seconds / unit)} ${name}`;
+      return "";
+    }
     if (seconds < 5) return "just now";
     for (const [below, unit, name] of [[60, 1, "s"], [3600, 60, "min"], [86400, 3600, "h"], [604800, 86400, "d"]])
       if (seconds < below) return `${Math.floor(seconds / unit)} ${name} ago`;

@@ -41,6 +41,7 @@ def test_a_token_is_shown_once(client: Client, project: Project, editor: User) -
     later = client.get(reverse("tokens", args=[project.slug])).text
     assert plain not in later
     assert caller.token.prefix in later
+    assert "in 30 d</time>" in later
 
 
 def test_a_viewer_makes_tokens_that_read(client: Client, project: Project, viewer: User) -> None:
