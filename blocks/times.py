@@ -29,7 +29,7 @@ class Moment:
 
 
 def ago(moment: datetime | str | None) -> str:
-    """'12 s ago', '5 min ago', '3 h ago', '2 d ago', then the date; 'in 30 d' of what is to come. app.js says the same."""
+    """'12 s ago', '5 min ago', '3 h ago', '2 d ago', then the date; 'in 30 d' of what is to come. As app.js says it."""
     when = parse_datetime(moment) if isinstance(moment, str) else moment
     if when is None:
         return "never"

@@ -83,6 +83,13 @@ def test_what_there_is(hub: Served, claude: str, mode: str) -> None:
     }
 
 
+def test_a_tool_names_all_its_arguments(hub: Served, claude: str) -> None:
+    async def talking(client: Client) -> Any:
+        return [tool.input_schema["additionalProperties"] for tool in (await client.list_tools()).tools]
+
+    assert talk(hub, claude, talking) == [False] * 6
+
+
 def test_what_one_agent_logs_another_finds(hub: Served, claude: str) -> None:
     error = "E4711: the lock file is stale"
     made = call(hub, claude, "log_error", error=error, source="deploy.sh", fix="delete it", tags=["deploy"])
@@ -102,6 +109,8 @@ def test_an_update_names_the_revision_that_was_read(hub: Served, claude: str) ->
     assert (changed["text"], changed["revision"]) == ("# Rollback\n\nStop the queue.\nThen wait.", 2)
     late = call(hub, claude, "update", uuid=made["uuid"], expected_revision=1, text="Mine.")
     assert "Revision 2 is newer" in late["error"]
+    early = call(hub, claude, "update", uuid=made["uuid"], expected_revision=99, text="Mine.")
+    assert "There is no revision 99 yet: the present one is 2." in early["error"]
     assert call(hub, claude, "read", uuid=made["uuid"])["text"] == changed["text"]
 
 
@@ -157,6 +166,13 @@ def test_long_lists_of_resources_come_in_pages(hub: Served) -> None:
         ("search", {"query": "x", "tags": [f"t{number}" for number in range(1001)]}, "tags"),
         ("search", {"query": "x", "kinds": ["a\0"]}, "NUL"),
         ("list_changes", {"since": "x"}, "since"),
+        (
+            "search",
+            {"query": "x", "kind": "error"},
+            "no argument 'kind'. Nothing was done; there are: query, limit, kinds",
+        ),
+        ("remember", {"text": "x", "bogus": 1}, "no argument 'bogus'"),
+        ("forget", {"uuid": NOWHERE}, "Unknown tool: forget"),
     ],
 )
 def test_what_is_wrong_is_said(hub: Served, claude: str, tool: str, arguments: dict[str, Any], said: str) -> None:

@@ -6,6 +6,7 @@ import re
 
 from django.http import HttpRequest
 
+from blocks.api.writing import overtaken
 from blocks.models import Memory
 
 
@@ -23,7 +24,10 @@ def unchanged(request: HttpRequest, memory: Memory) -> bool:
     return bool({"*", str(memory.number)} & _named(request.headers.get("If-None-Match", "")))
 
 
-def outdated(request: HttpRequest, memory: Memory) -> bool:
-    """Whether the caller means another revision than the present one (If-Match)."""
+def outdated(request: HttpRequest, memory: Memory) -> str:
+    """Why the present revision is not one the caller means (If-Match); '' if it is."""
     asked = request.headers.get("If-Match")
-    return asked is not None and not {"*", str(memory.number)} & _named(asked)
+    named = {"*"} if asked is None else _named(asked)
+    if "*" in named:
+        return ""
+    return overtaken([int(tag) for tag in named if re.fullmatch("[1-9][0-9]{0,18}", tag)], memory)

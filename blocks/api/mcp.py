@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar, copy_context
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import anyio
@@ -23,7 +24,7 @@ from django.http.request import split_domain_port, validate_host
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ToolError
 from mcp.server.transport_security import TransportSecuritySettings
-from mcp_types import ListResourcesResult, Resource, ToolAnnotations
+from mcp_types import ListResourcesResult, Resource, Tool, ToolAnnotations
 from ninja.errors import HttpError
 from pydantic import Field
 
@@ -51,7 +52,20 @@ _threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="mcp")
 
 
 class Hub(MCPServer[Any]):
-    """Lists the memories of whoever asks as resources."""
+    """Lists the blocks of whoever asks as resources, and refuses arguments that a tool does not have: what is misspelt
+    must not be a lost filter."""
+
+    async def list_tools(self) -> list[Tool]:
+        closed = {"additionalProperties": False}
+        tools = await super().list_tools()
+        return [tool.model_copy(update={"input_schema": tool.input_schema | closed}) for tool in tools]
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
+        known = {tool.name: tool.input_schema["properties"] for tool in await super().list_tools()}
+        if others := sorted(set(arguments) - set(known.get(name, arguments))):
+            named = ", ".join(known[name])
+            raise ToolError(f"{name} has no argument {others[0][:100]!r}. Nothing was done; there are: {named}.")
+        return await super().call_tool(name, arguments, context)
 
     async def _handle_list_resources(self, ctx: Any, params: Any) -> ListResourcesResult:
         after = params.cursor if params else None
@@ -151,7 +165,7 @@ async def update(
         memory = find(who.project, uuid)
         if not who.may_write:
             raise PermissionDenied(who.why_not)
-        changed = writing.change(lambda known: known.number != expected_revision, who, memory.pk, wanted)
+        changed = writing.change(partial(writing.overtaken, [expected_revision]), who, memory.pk, wanted)
         changed.project = who.project
         return _whole(changed)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -21,16 +21,27 @@ from memoryhub.api import Unprocessable
 from memoryhub.models import Project
 from memoryhub.tokens import Caller
 
-Another = Callable[[Memory], bool]  # whether the caller meant another revision than a memory's present one
+Another = Callable[[Memory], str]  # why a memory's present revision is not the one the caller meant; '' if it is
 TITLE = 60  # characters of a first line that become a title
 
 
 class Newer(Exception):
     """The caller meant another revision than the present one; `memory` is the memory as it is now."""
 
-    def __init__(self, memory: Memory) -> None:
-        super().__init__(f"Revision {memory.number} is newer than the one this was meant for.")
+    def __init__(self, memory: Memory, why: str) -> None:
+        super().__init__(why)
         self.memory = memory
+
+
+def overtaken(meant: Collection[int], memory: Memory) -> str:
+    """Why none of these revisions is the present one of a memory; '' if one is."""
+    if memory.number in meant:
+        return ""
+    if not meant:
+        return f"This was meant for another revision than the present one, which is {memory.number}."
+    if max(meant) > memory.number:
+        return f"There is no revision {max(meant)} yet: the present one is {memory.number}. Read it again."
+    return f"Revision {memory.number} is newer than the one this was meant for."
 
 
 class Archived(HttpError):
@@ -141,8 +152,8 @@ def _locked(another: Another, who: Caller, pk: int) -> Memory:
         raise Http404("This memory was archived just now.")
     if memory.read_only:
         raise PermissionDenied("This memory is read-only for agents. People can change it in the hub.")
-    if another(memory):
-        raise Newer(memory)
+    if why := another(memory):
+        raise Newer(memory, why)
     return memory
 
 

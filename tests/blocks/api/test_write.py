@@ -180,15 +180,23 @@ def test_a_change_meant_for_the_present_version_is_made(api: Api, sent: str) -> 
     assert api.patch(uuid, {"title": "three"}, If_Match=sent).json()["revision"] == 3
 
 
-@pytest.mark.parametrize("sent", ['"1"', '"3"', "nonsense", ""])
+@pytest.mark.parametrize(
+    ("sent", "why"),
+    [
+        ('"1"', "Revision 2 is newer than"),
+        ('"3"', "There is no revision 3 yet: the present one is 2."),
+        ("nonsense", "another revision than the present one, which is 2."),
+        ("", "another revision than the present one, which is 2."),
+    ],
+)
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-def test_a_change_meant_for_another_version_is_not_made(api: Api, sent: str, method: str) -> None:
+def test_a_change_meant_for_another_version_is_not_made(api: Api, sent: str, why: str, method: str) -> None:
     uuid = api.make()["uuid"]
     current = api.patch(uuid, {"title": "two"}).json()
     body = {"title": "three"} if method == "PATCH" else None
     reply = api.call(method, f"memories/{uuid}", body, If_Match=sent)
     assert (reply.status_code, reply["ETag"], reply.json()["current"]) == (412, '"2"', current)
-    assert "Revision 2 is newer" in reply.json()["detail"]
+    assert why in reply.json()["detail"]
     assert api.get(f"memories/{uuid}").json() == current
 
 
