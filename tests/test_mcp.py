@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -134,12 +135,55 @@ def test_blocks_are_resources(hub: Served, claude: str) -> None:
     assert talk(hub, claude, talking) == ("A resource", "text/markdown", "Ünïcode, and\r\nlines.\n")
 
 
+OWN = """
+from blocks import builtin
+from memoryhub.models import Project
+project = Project.objects.get(slug="planner")
+for label, more in (("human", {}), ("persona", {}), ("unseen", {"hidden": True}), ("mould", {"is_template": True})):
+    builtin.create(project, {"label": label, "value": f"of {label}", **more}, "Claude")
+"""
+
+
+def test_the_digest_is_the_first_resource_and_agents_own_blocks_are_some(hub: Served, claude: str) -> None:
+    hub.manage("shell", "-v0", "-c", OWN)
+    call(hub, claude, "remember", text="Zeppelins are slow.", kind="gotcha")
+
+    async def talking(client: Client) -> Any:
+        listed = (await client.list_resources()).resources
+        said = [(await client.read_resource(str(one.uri))).contents[0] for one in listed[:3]]
+        return [one.name for one in listed], [content.text for content in said]  # type: ignore[union-attr]
+
+    names, texts = talk(hub, claude, talking)
+    assert names[:3] == ["shared_memory_planner", "human", "persona"]
+    assert texts[0].startswith("# Shared Memory: planner\n")
+    assert "Zeppelins are slow." in texts[0]
+    assert texts[1:] == ["of human", "of persona"]
+    assert not {"unseen", "mould"} & {*names}
+    assert len(names) == len({*names})
+
+
+def test_a_token_reads_no_block_of_another_project(hub: Served, claude: str) -> None:
+    async def first(client: Client) -> str:
+        return str((await client.list_resources()).resources[0].uri)
+
+    digest = talk(hub, claude, first)
+    for uri in (digest, f"memhub://blocks/{NOWHERE}", "memhub://blocks/x"):
+        with pytest.raises(ExceptionGroup) as caught:
+            talk(hub, token(hub, "other", "Spy"), partial(read, uri=uri))
+        assert caught.group_contains(MCPError, match="No such block", depth=None)
+
+
+async def read(client: Client, uri: str) -> None:
+    await client.read_resource(uri)
+
+
 FILL = """
-from blocks import actions
+from blocks import actions, builtin
 from memoryhub.models import Project
 project = Project.objects.get(slug="other")
 for number in range(205):
     actions.create(project, {"text": f"note {number}"})
+    builtin.create(project, {"label": "human"}, "Claude")
 """
 
 
@@ -147,11 +191,14 @@ def test_long_lists_of_resources_come_in_pages(hub: Served) -> None:
     hub.manage("shell", "-v0", "-c", FILL)
 
     async def talking(client: Client) -> Any:
-        first = await client.list_resources()
-        second = await client.list_resources(cursor=first.next_cursor)
-        return len(first.resources), len({str(one.uri) for one in first.resources + second.resources})
+        pages, cursor = [], None
+        while not pages or cursor:
+            page = await client.list_resources(cursor=cursor)
+            cursor = page.next_cursor
+            pages.append([str(one.uri) for one in page.resources])
+        return [len(page) for page in pages], len({uri for page in pages for uri in page})
 
-    assert talk(hub, token(hub, "other", "Reader"), talking) == (200, 205)
+    assert talk(hub, token(hub, "other", "Reader"), talking) == ([200, 200, 11], 411)
 
 
 @pytest.mark.parametrize(
@@ -195,11 +242,8 @@ def test_a_token_sees_its_project_only(hub: Served, claude: str) -> None:
     assert "No such memory" in call(hub, other, "update", uuid=made["uuid"], expected_revision=1, text="x")["error"]
     assert call(hub, other, "search", query="xylophone")["items"] == []
 
-    async def talking(client: Client) -> None:
-        await client.read_resource(f"memhub://memories/{made['uuid']}")
-
     with pytest.raises(ExceptionGroup) as caught:
-        talk(hub, other, talking)
+        talk(hub, other, partial(read, uri=f"memhub://memories/{made['uuid']}"))
     assert caught.group_contains(MCPError, match="No such memory", depth=None)
 
 

@@ -24,12 +24,12 @@ from django.http.request import split_domain_port, validate_host
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ToolError
 from mcp.server.transport_security import TransportSecuritySettings
-from mcp_types import ListResourcesResult, Resource, Tool, ToolAnnotations
+from mcp_types import ListResourcesResult, Tool, ToolAnnotations
 from ninja.errors import HttpError
 from pydantic import Field
 
 from blocks import changes, recall
-from blocks.api import writing
+from blocks.api import resources, writing
 from blocks.api.history import item as change_item
 from blocks.api.memories import find
 from blocks.api.queries import Words
@@ -40,8 +40,6 @@ from memoryhub.tokens import Caller, TokenRefused
 
 T = TypeVar("T")
 PATH = "/mcp"
-SCHEME = "memhub://memories/"
-LISTED = 200  # resources on a page
 INSTRUCTIONS = """The memory that this team's agents share. Search it before you debug or decide: somebody may have been
 here. What you find out that others would need again, remember; log errors with what caused them. Texts are Markdown."""
 READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
@@ -69,7 +67,7 @@ class Hub(MCPServer[Any]):
 
     async def _handle_list_resources(self, ctx: Any, params: Any) -> ListResourcesResult:
         after = params.cursor if params else None
-        return await in_thread(lambda who: resources_of(who, after))
+        return await in_thread(lambda who: resources.page(who.project, after))
 
 
 server = Hub("Memory Hub", instructions=INSTRUCTIONS, version="1")
@@ -208,30 +206,21 @@ def _whole(memory: Memory) -> dict[str, Any]:
 # --- Resources ------------------------------------------------------------------------------------------
 
 
-def resources_of(who: Caller, after: str | None) -> ListResourcesResult:
-    """The blocks of the caller's project, in the order they were made. after: a cursor."""
-    rows = Memory.objects.live().filter(project=who.project, shared=True).order_by("pk").defer("text")
-    if after:
-        rows = rows.filter(pk__gt=int(after) if after.isdecimal() and len(after) < 19 else 0)
-    found = list(rows[: LISTED + 1])
-    listed = [
-        Resource(
-            uri=f"{SCHEME}{memory.uuid}",
-            name=memory.label or str(memory.uuid),
-            title=str(memory),
-            description=memory.description or None,
-            mime_type="text/markdown",
-        )
-        for memory in found[:LISTED]
-    ]
-    return ListResourcesResult(resources=listed, next_cursor=str(found[LISTED - 1].pk) if len(found) > LISTED else None)
-
-
-@server.resource(SCHEME + "{uuid}", name="memory", title="A memory", mime_type="text/markdown")
+@server.resource(resources.MEMORIES + "{uuid}", name="memory", title="A memory", mime_type="text/markdown")
 async def memory(uuid: str) -> str:
     """The text of a memory."""
+    return await _said(lambda who: find(who.project, uuid).text)
+
+
+@server.resource(resources.BLOCKS + "{uuid}", name="block", title="Another block", mime_type="text/markdown")
+async def block(uuid: str) -> str:
+    """The text of a block that is no memory: the project's digest, or an agent's own."""
+    return await _said(lambda who: resources.text_of(who.project, uuid))
+
+
+async def _said(work: Callable[[Caller], str]) -> str:
     try:
-        return await in_thread(lambda who: find(who.project, uuid).text)
+        return await in_thread(work)
     except ToolError as error:
         raise ResourceError(str(error)) from error
 
