@@ -20,7 +20,7 @@ from django.utils import timezone
 from blocks import actions, digest
 from blocks.models import Attachment, BlockExtra, Memory, MemoryQuerySet, PrivateBlock, Revision, digest_of
 from blocks.state import DEFAULT_KIND, DEFAULT_LIMIT, MARK, State, clean_tags
-from blocks.stores.letta_blocks import IN_METADATA, is_private, unsendable
+from blocks.stores.letta_blocks import IN_METADATA, digest_label, is_private, unsendable
 from blocks.validation import check_kind, check_length, check_limit, check_tags
 from memoryhub.models import Project
 
@@ -51,7 +51,7 @@ class Kept(Exception):
 
 
 class LabelTaken(Exception):
-    """An agent would see two blocks of the same label."""
+    """An agent would see two blocks of the same label, or the project have two that are labelled as its digest."""
 
 
 # --- Reading ----------------------------------------------------------------------------------------------
@@ -151,8 +151,9 @@ def version_of(row: Row) -> str:
 
 @transaction.atomic
 def create(project: Project, block: Mapping[str, Any], agent: str) -> Row:
-    """Make a block: a memory of the project, unless it is none. Raises `Unfit`."""
+    """Make a block: a memory of the project, unless it is none. Raises `Unfit`, `LabelTaken`."""
     check(block, {})
+    _check_not_digest(project, block)
     if is_private(block, block.get("tags") or ()):
         return _create_private(project, block, agent)
     memory = actions.create(project, state_of(block), agent=agent)
@@ -194,6 +195,7 @@ def update(row: Row, changes: Mapping[str, Any], agent: str) -> Row:
         return _update_digest(row, changes, before, agent)
     check(changes, before)
     if changes.get("label"):
+        _check_not_digest(row.project, before | changes)
         _check_label_free(row, changes["label"])
     if isinstance(row, PrivateBlock):
         _fill_private(row, changes, agent)
@@ -337,6 +339,14 @@ def _check_tags(tags: Iterable[str], known: Iterable[str]) -> None:
     check_tags(clean_tags(tag for tag in tags if not tag.startswith(MARK)), known)
     if sum(tag.startswith(MARK) for tag in tags) > MAX_MARKS:
         raise ValidationError(f"At most {MAX_MARKS} tags that begin with {MARK}.")
+
+
+def _check_not_digest(project: Project, block: Mapping[str, Any]) -> None:
+    """Raises `LabelTaken` where agents would no longer know which block is the digest. Another hub's blocks keep their
+    labels."""
+    of_hub = any(tag.startswith(MARK) for tag in block.get("tags") or ())
+    if block.get("label") == digest_label(project.slug) and not of_hub:
+        raise LabelTaken("The project's digest has this label: attach that block, or choose another label.")
 
 
 def _check_label_free(row: Row, label: str) -> None:

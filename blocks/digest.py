@@ -68,6 +68,15 @@ def rescued(project: Project, text: str, uuid: UUID) -> State:
 
 def block_of(project: Project) -> PrivateBlock:
     """A project's digest block, made where it is not there yet. See `fill` for its text."""
+    derived = uuid5(SPACE, f"{project.pk} {project.slug}")
+    # Letta's ids are random ones (version 4), and who checks them may want that. The first digests had what is derived.
+    uuid = UUID(bytes=derived.bytes, version=4)
+    row = PrivateBlock.objects.filter(uuid__in=(uuid, derived)).first() or _made(project, uuid)
+    row.project = project
+    return row
+
+
+def _made(project: Project, uuid: UUID) -> PrivateBlock:
     slug = project.slug
     known = {
         "project": project,
@@ -78,11 +87,10 @@ def block_of(project: Project) -> PrivateBlock:
         "tags": [DIGEST + slug],
         "metadata": COMPUTED,
     }
-    row, made = PrivateBlock.objects.get_or_create(uuid=uuid5(SPACE, f"{project.pk} {slug}"), defaults=known)
+    row, made = PrivateBlock.objects.get_or_create(uuid=uuid, defaults=known)
     if made:  # it is as old as the project
         row.created_at = project.created_at
         row.save(update_fields=["created_at"])
-    row.project = project
     return row
 
 

@@ -13,6 +13,7 @@ from django.core.exceptions import ValidationError
 
 from blocks.models import Memory
 from blocks.state import LABEL, MARK, MAX_TAG_LENGTH, MAX_TAGS, MAX_TEXT, PRIVATE_LABELS, unstorable
+from blocks.stores.letta_blocks import digest_label
 from memoryhub.models import Project
 
 LARGEST_LIMIT = 2**31 - 1  # of a block; Letta keeps no larger one
@@ -38,6 +39,8 @@ def check_label(label: str, project: Project, memory: Memory | None = None) -> N
         raise ValidationError("Use 1 to 50 of letters (a-z, A-Z), digits, _, - and /.")
     if label in PRIVATE_LABELS:
         raise ValidationError(f"Agents keep a private block named {label}. Choose another label.")
+    if label == digest_label(project.slug):
+        raise ValidationError("The project's digest block has this label. Choose another.", code=TAKEN)
     others = Memory.objects.filter(project=project, label=label, deleted_at=None)
     if others.exclude(pk=memory.pk if memory else 0).exists():
         raise ValidationError("Another memory of this project has this label. Choose another.", code=TAKEN)

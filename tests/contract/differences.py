@@ -39,7 +39,8 @@ DIFFERENCES = {
     "memories": "A memory cannot become hidden, a template, `human` or `persona`: 422. Make a new block.",
     "digest": (
         "The digest block of the project is always there, and computed: it is listed only by its label or"
-        " tag and among hidden blocks, what is written into it becomes a memory of its own, and deleting it is 409."
+        " tag and among hidden blocks, what is written into it becomes a memory of its own, deleting it is 409,"
+        " and so is giving its label to another block."
     ),
     "no_model": "No model runs: routes for messages, and all that are not listed, are 501; runs are an empty list.",
 }

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from letta_client import ConflictError
 
 import letta_memory_bridge
 from letta_memory_bridge import LabelTaken, LettaMemoryBridge
@@ -79,7 +80,11 @@ def test_one_that_is_made_while_we_look_is_no_second_one(
 
 
 def test_an_agent_with_the_shared_memory_sees_what_is_remembered_later(ours: LettaMemoryBridge, label: str) -> None:
-    ours.client.blocks.create(label="shared_memory_planner", value="a memory that is called as the digest is")
+    wanted: dict[str, Any] = {"label": "shared_memory_planner", "value": "a block that is called as the digest is"}
+    with pytest.raises(ConflictError, match="digest has this label"):
+        ours.client.blocks.create(**wanted)
+    assert ours.get_block("shared_memory_planner").value.startswith("# Shared Memory: planner")
+    ours.client.blocks.create(**wanted, tags=["memhub:project:another"])  # of another hub
     agent = ours.create_agent_with_shared_memory(agent_name="debug_assistant", project_name="planner")
     ours.create_block(label, "remembered later")
     (block,) = ours.client.agents.blocks.list(agent_id=agent)

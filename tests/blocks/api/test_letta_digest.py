@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID, uuid5
 
 import pytest
 from django.contrib.auth.models import User
@@ -42,6 +43,31 @@ def remember(project: Project, editor: User, *titles: str, **fields: Any) -> lis
 
 def value(claude: Caller, shown: dict[str, Any]) -> str:
     return str(claude.show(shown["id"])["value"])
+
+
+def test_no_other_block_is_labelled_as_the_digest(claude: Caller, project: Project) -> None:
+    own = claude.call("POST", "blocks/", {"label": "own", "value": "x"})[1]["id"]
+    refused = [
+        claude.call("POST", "blocks/", {"label": LABEL, "value": "x"}),
+        claude.call("POST", "blocks/", {"label": LABEL, "value": "x", "hidden": True}),
+        claude.call("PATCH", f"blocks/{own}", {"label": LABEL}),
+        claude.call("POST", "agents/", {"name": "A", "memory_blocks": [{"label": LABEL, "value": "x"}]}),
+    ]
+    assert [(status, "digest has this label" in said["detail"]) for status, said in refused] == [(409, True)] * 4
+    assert not project.agents.exists()
+    assert claude.call("POST", "blocks/", {"label": "shared_memory_other", "value": "x"})[0] == 200
+
+
+def test_its_id_is_like_every_other(shown: dict[str, Any]) -> None:
+    assert UUID(shown["id"].removeprefix("block-")).version == 4
+
+
+def test_a_digest_that_was_made_before_keeps_its_id(claude: Caller, project: Project) -> None:
+    old = uuid5(digest.SPACE, f"{project.pk} {project.slug}")
+    assert digest.block_of(project).is_digest
+    PrivateBlock.objects.update(uuid=old)
+    assert [block["id"] for block in claude.call("GET", f"blocks/?label={LABEL}")[1]] == [f"block-{old}"]
+    assert PrivateBlock.objects.count() == 1
 
 
 def test_it_says_what_the_memories_say_now(claude: Caller, project: Project, editor: User) -> None:
@@ -232,8 +258,8 @@ def test_its_id_is_the_same_when_it_is_made_again(project: Project) -> None:
     assert digest.block_of(project).uuid == first.uuid
 
 
-def test_a_block_of_its_label_is_a_memory(claude: Caller, project: Project, shown: dict[str, Any]) -> None:
-    mine = claude.block(label=LABEL, value="my own")
+def test_another_hubs_block_of_its_label_is_a_memory(claude: Caller, project: Project, shown: dict[str, Any]) -> None:
+    mine = claude.block(label=LABEL, value="my own", tags=["memhub:project:other"])
     assert [block["id"] for block in claude.call("GET", f"blocks/?label={LABEL}")[1]] == [shown["id"], mine["id"]]
     agent = agents.create(project, {"name": "Ada"}, blocks=[digest.block_of(project).uuid], agent="Claude")
     assert claude.call("PATCH", f"agents/{agent.letta_id}/core-memory/blocks/attach/{mine['id']}")[0] == 409

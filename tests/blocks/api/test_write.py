@@ -149,6 +149,12 @@ def test_a_label_that_another_memory_has_is_a_clash(api: Api) -> None:
     assert (both.status_code, both.json()["detail"].count(": ")) == (409, 2)
 
 
+def test_the_label_of_the_digest_is_taken(api: Api) -> None:
+    reply = api.post("memories", {"title": "x", "label": "shared_memory_planner"})
+    assert (reply.status_code, "digest block has this label" in reply.json()["detail"]) == (409, True)
+    assert api.make(label="shared_memory_other")["label"] == "shared_memory_other"
+
+
 def test_only_what_is_sent_changes(api: Api, project: Project) -> None:
     made = api.make(text="Text", tags=["a"], status="open")
     other = api_for(project, "GPT")
