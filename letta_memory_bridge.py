@@ -146,6 +146,12 @@ class Target:
             " address."
         )
 
+    @property
+    def forbidden_hint(self) -> str:
+        if not self.has_token:
+            return ""
+        return "To write, make an editor's token: Settings > Tokens, or `manage.py create_token PROJECT NAME`."
+
     def unauthorized_hint(self, is_hub: bool) -> str:
         if is_hub or self.has_token:
             return (
@@ -273,8 +279,13 @@ def status_error(target: Target, status: int, words: str, headers: Mapping[str, 
         why = "does not accept the key" if target.key else "wants a key, and there is none"
         return Unauthorized(f"Unauthorized: {target.url} {why}{told}.", target.unauthorized_hint(is_hub))
     if status == 403:
-        return Unauthorized(f"Unauthorized: {target.url} does not allow this with this key{told}.")
+        return Unauthorized(
+            f"Unauthorized: {target.url} does not allow this with this key{told}.", target.forbidden_hint
+        )
     if status == 404:
+        if words.lower() in ("", "not found"):  # any web server's: a hub and a Letta server say what is missing
+            why = f"Not found at {target.url}: it seems that no Letta server and no hub answers there."
+            return NotFound(why, "Check host and port: --url http://127.0.0.1:8000 is a hub's, :8283 a Letta server's.")
         return NotFound(f"Not found at {target.url}{told}.")
     if status in (409, 412):
         return Changed(f"{words}." if words else "Somebody else changed it at the same moment.", "Look and try again.")

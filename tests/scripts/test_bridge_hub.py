@@ -151,6 +151,7 @@ def test_what_a_token_may_not_do(hub: WebServer, label: str) -> None:
     viewer, other = hub.tokens["viewer"], hub.tokens["other"]
     for command, token, words in (
         (("create-block", label, "x"), viewer, "Unauthorized"),
+        (("create-block", label, "x"), viewer, "make an editor's token"),
         (("list", "--project", "planner"), other, "'other', not to 'planner'"),
         (("list",), "mhub_wrong", "Settings > Tokens"),
         (("sync",), "sk-of-the-cloud", "Settings > Tokens"),
