@@ -80,6 +80,7 @@ TRIES = 5  # after so many answers of 500 to a memory the next is tried; where t
 MOST = 50  # memories that one search brings at most
 QUERY = 200  # characters of a query that count
 SHORT = 60  # characters of a text that become a title
+QUICK = "Quick Note"  # the title of what has none
 LIMIT = 100_000  # characters a memory of the hub may have if nothing else is said
 
 T = TypeVar("T")
@@ -431,8 +432,11 @@ def plain(value: object) -> str:
 
 def tags_of(tags: object) -> list[str]:
     """Tags from a list, or from a text with commas."""
-    found = tags.split(",") if isinstance(tags, str) else tags if isinstance(tags, Iterable) else ()
-    return sorted({plain(tag).strip() for tag in found} - {""})
+    return sorted({plain(tag).strip() for tag in tags_given(tags)} - {""})
+
+
+def tags_given(tags: object) -> Iterable[object]:
+    return tags.split(",") if isinstance(tags, str) else tags if isinstance(tags, Iterable) else ()
 
 
 def fields_of(content: object, title: object, client: object, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -508,12 +512,17 @@ class Spool:
 
     def reject(self, entry: Entry, reason: str) -> None:
         """Put a memory aside for good. Raises `RagError` where that cannot be kept: then it stays in the queue."""
+        self.keep_aside(entry, reason)
+        self.mark("done", entry["uuid"])
+
+    def keep_aside(self, entry: Entry, reason: str) -> None:
+        """Put a memory aside that is not in the queue. Raises `RagError` where that cannot be kept."""
         try:
+            os.makedirs(os.path.dirname(self.path) or ".", mode=0o700, exist_ok=True)
             with self._locked():
                 append(self.rejected, entry | {"reason": reason, "rejected_at": datetime.now(UTC).isoformat()})
         except OSError as error:
             raise self._trouble(error) from None
-        self.mark("done", entry["uuid"])
 
     def queue(self) -> Queue:
         if self.is_empty:
@@ -761,7 +770,8 @@ class Hub:
             )
             return Refused(f"Unauthorized: {self.url} does not accept the token{words}.", hint, status)
         if status == 403:
-            return Refused(f"Unauthorized: {self.url} does not allow this with this token{words}.", "", status)
+            hint = "To write, make an editor's token: Settings > Tokens, or `manage.py create_token PROJECT NAME`."
+            return Refused(f"Unauthorized: {self.url} does not allow this with this token{words}.", hint, status)
         return Refused(f"The hub refused this ({status}){words}.", "", status, words.removeprefix(": ") + ".")
 
     # --- the project
@@ -1404,6 +1414,8 @@ def write(content: object, title: object, project: object, client: object, given
             return str(entry["uuid"])
         except Away as error:
             trouble = error
+        except Refused as error:
+            raise kept(waiting, entry, error) from None
     elif trouble and not isinstance(trouble, Away):
         raise trouble
     where.check_new(entry["project"])
@@ -1416,6 +1428,18 @@ def write(content: object, title: object, project: object, client: object, given
     if trouble:
         note_once("away", f"{trouble.message} What is written is kept in {waiting.path} and delivered later.")
     return str(entry["uuid"])
+
+
+def kept(waiting: Spool, entry: Entry, error: Refused) -> Refused:
+    """A refusal to raise. Where it is the token that is no good (401), the memory is put aside: another one will do."""
+    if error.status != 401:
+        return error
+    try:
+        waiting.keep_aside(entry, error.message)
+    except RagError:
+        return error
+    why = f"{error.message} What was to be written is kept in {waiting.rejected}."
+    return Refused(why, f"{error.hint} `flush --rejected` (flush(rejected=True)) then delivers it.", error.status)
 
 
 def deliver(where: Place, waiting: Spool, seconds: float, patience: float = 0.0) -> Delivery:
@@ -1524,15 +1548,32 @@ def take_over(where: Place, waiting: Spool) -> None:
 
 
 def remember(
-    content: str, title: str = "Quick Note", project: str | None = None, client: str | None = None, **kwargs: Any
+    content: str, title: str = QUICK, project: str | None = None, client: str | None = None, **kwargs: Any
 ) -> str:
     """Keep something for all agents of the project; its id.
 
     project: with a hub the token's; another one is an error. More: kind (or doc_type, artifact_type), tags (a list, or
     a text with commas), source, file_path, priority, status, label, description, created_at (ISO 8601).
-    Where the server is away it is kept in the spool file and delivered later. Raises `RagError`.
+    An artifact without a title of its own (an error, a fix, ...) is titled as those of `log_error`. Where the server is
+    away it is kept in the spool file and delivered later. Raises `RagError`.
     """
+    check_characters({"text": content, "title": title, "client": client} | kwargs)
+    if title == QUICK:
+        title = untitled(content, kwargs)
     return write(content, title, project, client, kwargs)
+
+
+def untitled(content: object, given: Mapping[str, Any]) -> str:
+    """The title of what has none of its own."""
+    kind = plain(given.get("kind")).strip() or kind_of(plain(given.get("doc_type")), plain(given.get("artifact_type")))
+    return titled(kind, plain(content)) if kind in ARTIFACTS else QUICK
+
+
+def check_characters(given: Mapping[str, Any]) -> None:
+    """Raises `Usage` for a NUL in what somebody wrote. In what a program printed (`log_error`) it is made visible."""
+    for name, value in given.items():
+        if "\0" in (value if isinstance(value, str) else " ".join(map(str, tags_given(value)))):
+            raise Usage(f"The {name} has a NUL character; not every store can keep that.", "Remove it.")
 
 
 def log_error(error_text: str, source: str, project: str | None = None, **kwargs: Any) -> str:
@@ -1599,16 +1640,26 @@ def recall(
     try:
         return where.search(text, limit, wanted)
     except Away as error:
-        found = Memories(undelivered(where, text, wanted)[:limit])
-        if not found:
-            raise
-        found.note = f"{error.message} The rest cannot be read now."
-        return found
+        return only_waiting(undelivered(where, text, wanted)[:limit], error)
+
+
+def only_waiting(some: list[dict[str, Any]], error: Away) -> Memories:
+    """What can be read while the server is away. Raises the error where that is nothing."""
+    if not some:
+        raise error
+    found = Memories(some)
+    found.note = f"{error.message} The rest cannot be read now."
+    return found
+
+
+def all_waiting(where: Place) -> list[dict[str, Any]]:
+    """What waits for a place, the newest first."""
+    return [waiting_memory(entry) for entry in reversed(spool().queue().of(where.target))]
 
 
 def undelivered(where: Place, query: str, wanted: Wanted) -> list[dict[str, Any]]:
     """What waits for a place and has a word of the query, that with the most first, then the newest."""
-    found = [waiting_memory(entry) for entry in reversed(spool().queue().of(where.target))]
+    found = all_waiting(where)
     terms = terms_of(query) or [query.casefold()]
     hits = {one["id"]: sum(term in f"{one['title']} {one['text']}".casefold() for term in terms) for one in found}
     fits = [one for one in found if hits[one["id"]] and wanted.fits(one)]
@@ -1680,7 +1731,9 @@ def memory_stats() -> Report:
 
 
 def topic_tag(topic: object) -> str:
-    name = " ".join(plain(topic).replace(",", " ").split())
+    name = " ".join(plain(topic).split())
+    if "," in name:  # a store joins tags by commas
+        raise Usage(f"{one_line(name, 40)!r} is no topic.", "A topic has no comma.")
     if not 0 < len(name) <= 90:
         raise Usage(f"{one_line(name, 40)!r} is no topic.", "A topic has 1 to 90 characters.")
     return f"topic:{name}"
@@ -1691,16 +1744,24 @@ def send_agent_message(
 ) -> str:
     """Leave a message for the other agents; its id. It is a memory of the kind conversation. Raises `RagError`."""
     given = {"kind": "conversation", "tags": ["message", topic_tag(topic)], "source": from_agent, "priority": priority}
+    check_characters({"text": message} | given)
     return write(message, f"[MESSAGE] {plain(message)[:SHORT]}", None, None, given)
 
 
 def read_agent_messages(topic: str | None = None, limit: int = 10, *, render: bool = True) -> Memories:
-    """The messages of a topic (None: of all), newest first. render: print them too. Raises `RagError`."""
+    """The messages of a topic (None: of all), newest first. render: print them too.
+
+    Where the server is away: those that still wait to be delivered. Raises `RagError`.
+    """
     where, tags = place(), ["message", *([topic_tag(topic)] if topic is not None else [])]
+    wanted = wanted_of("conversation", tags)
     if limit < 1:
         raise Usage(f"limit is {limit}.", "It is 1 or more.")
     deliver_first(where)
-    found = where.latest(limit, wanted_of("conversation", tags))
+    try:
+        found = where.latest(limit, wanted)
+    except Away as error:
+        found = only_waiting([one for one in all_waiting(where) if wanted.fits(one)][:limit], error)
     found.sort(key=lambda one: when(one["created_at"]), reverse=True)
     if render:
         out(messages(found))
@@ -1713,7 +1774,9 @@ def messages(found: Memories) -> str:
     for one in found:
         topics = ", ".join(tag.removeprefix("topic:") for tag in one["tags"] if tag.startswith("topic:"))
         loud = f", {one['priority']}" if one["priority"] not in ("", "normal") else ""
+        loud += "" if one["delivered"] else ", not delivered yet"
         lines.append(f"{one['created_at'][:16].replace('T', ' ')} {one['source']} on {topics}{loud}:\n  {one['text']}")
+    lines += [f"({found.note})"] if found.note else []
     return "\n".join(map(shown, lines or ["There are no messages."]))
 
 
@@ -1896,6 +1959,12 @@ def run(command: str, given: dict[str, Any]) -> Any:
 class Texts(Memories):
     """Messages, printed as such."""
 
+    @classmethod
+    def of(cls, found: Memories) -> Texts:
+        texts = cls(found)
+        texts.note = found.note
+        return texts
+
     def __str__(self) -> str:
         return messages(self)
 
@@ -1917,7 +1986,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "recall": recall,
     "context": get_context,
     "send": send_agent_message,
-    "messages": lambda **given: Texts(read_agent_messages(render=False, **given)),
+    "messages": lambda **given: Texts.of(read_agent_messages(render=False, **given)),
     "status": memory_stats,
     "project": project_status,
     "client": client_info,

@@ -191,7 +191,8 @@ def test_long_lists_of_resources_come_in_pages(hub: Served) -> None:
     hub.manage("shell", "-v0", "-c", FILL)
 
     async def talking(client: Client) -> Any:
-        pages, cursor = [], None
+        pages: list[list[str]] = []
+        cursor = None
         while not pages or cursor:
             page = await client.list_resources(cursor=cursor)
             cursor = page.next_cursor

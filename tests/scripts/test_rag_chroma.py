@@ -203,11 +203,11 @@ def test_recall_narrows(store: ChromaStore) -> None:
 
 
 def test_messages_and_context(store: ChromaStore, capsys: pytest.CaptureFixture[str]) -> None:
-    rag_tools.send("first", topic="a, b")
+    rag_tools.send("first", topic="a b")
     rag_tools.send("second", topic="deploy")
     assert [one["text"] for one in rag_tools.inbox()] == ["second", "first"]
     assert "claude on deploy:\n  second" in capsys.readouterr().out
-    assert [one["text"] for one in rag_tools.inbox("a, b", render=False)] == ["first"]
+    assert [one["text"] for one in rag_tools.inbox("a b", render=False)] == ["first"]
     assert "first" in rag_tools.get_context("first")
 
 

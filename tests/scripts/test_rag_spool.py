@@ -207,7 +207,40 @@ def test_what_waits_is_recalled_while_the_hub_is_away(away: Agent, faulty: Fault
     rag_tools.flush()
 
 
+def test_messages_that_wait_are_shown_while_the_hub_is_away(
+    away: Agent, faulty: Faulty, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with faulty.answering(lambda method, path: Answer(503)):
+        rag_tools.send("first", topic=word, priority="high")
+        rag_tools.send("second", topic=word)
+        rag_tools.send("elsewhere", topic=f"{word}-other")
+        rag_tools.remember("no message", tags=[word])
+        found = rag_tools.inbox(word)
+        assert [(one["text"], one["delivered"]) for one in found] == [("second", False), ("first", False)]
+        printed = capsys.readouterr().out
+        assert f" claude on {word}, high, not delivered yet:\n  first\n" in printed
+        assert "The rest cannot be read now" in printed
+        assert len(rag_tools.inbox(limit=2, render=False)) == 2
+        done = away.shell("messages", "--topic", word)
+        assert (done.returncode, "The rest cannot be read now" in done.stdout) == (0, True)
+        with pytest.raises(RagError, match="takes no more calls"):
+            rag_tools.inbox(f"{word}-nobody")
+    rag_tools.place().http.pause(0, "")
+    rag_tools.flush()
+    assert [one["delivered"] for one in rag_tools.inbox(word, render=False)] == [True, True]
+
+
 # --- refused
+
+
+def test_what_a_bad_token_could_not_write_is_kept(away: Agent, word: str) -> None:
+    away.monkeypatch.setenv("MEMORYHUB_TOKEN", "mhub_" + "x" * 40)
+    with pytest.raises(RagError, match=r"Unauthorized.* is kept in .*rejected\.jsonl\..*flush --rejected"):
+        rag_tools.remember("dear text", tags=[word])
+    assert (spooled(), rag_tools.memory_stats()["rejected"]) == ([], 1)
+    away.here()
+    assert rag_tools.flush(rejected=True)["delivered"] == 1
+    assert texts(away, word) == ["dear text"]
 
 
 def test_what_is_refused_does_not_block_the_rest(

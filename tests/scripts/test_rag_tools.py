@@ -175,6 +175,27 @@ def test_a_field_that_there_is_not(agent: Agent) -> None:
         rag_tools.recall(" ")
 
 
+@pytest.mark.parametrize(
+    "given",
+    [{"content": "a\0b"}, {"content": "a", "title": "b\0"}, {"content": "a", "tags": ["b", "c\0"]}],
+    ids=["text", "title", "tags"],
+)
+def test_what_somebody_writes_has_no_nul(agent: Agent, given: dict[str, Any]) -> None:
+    with pytest.raises(RagError, match=f"The {'text' if len(given) == 1 else list(given)[1]} has a NUL character"):
+        rag_tools.remember(**given)
+    with pytest.raises(RagError, match="The text has a NUL"):
+        rag_tools.send("a\0b")
+
+
+def test_an_artifact_without_a_title_is_titled_as_one(agent: Agent, word: str) -> None:
+    for given in ({"doc_type": "runtime_artifact", "artifact_type": "slow_query"}, {"kind": "slow_query"}):
+        rag_tools.remember(f"{word} takes\n" + "long " * 20, **given)
+    rag_tools.remember(f"{word} takes long", "Mine", kind="slow_query")
+    titles = [one["title"] for one in rag_tools.recall(f"{word} takes", 9, kind="slow_query")]
+    assert sorted(titles)[:1] == ["Mine"]
+    assert sorted(titles)[1:] == ["[SLOW_QUERY] " + " ".join((f"{word} takes\n" + "long " * 20)[:60].split())] * 2
+
+
 def test_what_is_no_character_and_what_is_long(agent: Agent, word: str) -> None:
     rag_tools.log_error(f"{word} \0 half \ud83d " + "x" * 150_000, "dump")  # an agent's log must not fail over it
 
@@ -266,6 +287,9 @@ def test_messages_by_topic(agent: Agent, word: str, capsys: pytest.CaptureFixtur
     assert found[0]["kind"] == "conversation"
     with pytest.raises(RagError, match="topic"):
         rag_tools.send("x", topic=" ")
+    for call in (lambda: rag_tools.send("x", topic="a,b"), lambda: rag_tools.inbox("a,b")):
+        with pytest.raises(RagError, match="A topic has no comma"):
+            call()
 
 
 def test_numbers(agent: Agent, word: str) -> None:
@@ -397,7 +421,7 @@ def test_a_token_that_is_no_good(agent: Agent) -> None:
 
 def test_a_token_that_may_only_read(agent: Agent) -> None:
     agent.monkeypatch.setenv("MEMORYHUB_TOKEN", agent.hub.tokens["viewer"])
-    with pytest.raises(RagError, match="may only read"):
+    with pytest.raises(RagError, match=r"may only read.* make an editor's token"):
         rag_tools.remember("text")
     assert rag_tools.memory_stats()["waiting"] == 0
     assert rag_tools.project_status("planner")["memories"] >= 0
