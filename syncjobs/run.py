@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -137,9 +137,14 @@ class _Runner:
         busy = [item for item in observation.items if not observation.idle(item)]
         live = {item.row.id for item in observation.items if item.row and item.row.live}
         self._report_sides(observation)
-        if not self.sync_run.allow_deletions:
-            self._brake(observation, busy)
-        self.tally.again |= (mended := mend(observation, self.holder))
+        mended: dict[int, str] = {}
+        try:
+            if not self.sync_run.allow_deletions:
+                self._brake(observation, busy)
+            mended = mend(observation, self.holder)
+        finally:
+            self._report_unread(observation, mended.values())
+        self.tally.again |= mended.keys()
         busy = [item for item in busy if not (item.row and item.row.id in mended)]
         self.sync_run.total = len(busy)
         self._bring_in_step(observation, busy)
@@ -223,12 +228,16 @@ class _Runner:
         for side in observation.sides:
             if side.error or side.partial:
                 self.tally.fail(None, side.side, in_words(side))
-            linked = {link.external_id for item in observation.items for link in item.links.values()}
-            for snapshot in observation.problems.get(side.side, ()):
-                if snapshot.id not in linked:
-                    self.tally.fail(None, side.side, f"{snapshot.id}: {snapshot.problem}")
             for remark in observation.remarks.get(side.side, ()):
                 self.tally.fail(None, side.side, remark)
+
+    def _report_unread(self, observation: Observation, mended: Collection[str]) -> None:
+        """Items that could not be read and are no memory's; of the others it is said where they are brought in step."""
+        known = {link.external_id for item in observation.items for link in item.links.values()} | set(mended)
+        for side, snapshots in observation.problems.items():
+            for snapshot in snapshots:
+                if snapshot.id not in known:
+                    self.tally.fail(None, side, f"{snapshot.id}: {snapshot.problem}")
 
     def _apply(self, observation: Observation, items: Iterable[Item]) -> None:
         names = {leases.of_memory(item.row.id): item for item in items if item.row}

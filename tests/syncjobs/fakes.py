@@ -17,7 +17,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from blocks.state import DEFAULT_LIMIT, FIELDS, State, complete, state_hash
-from blocks.stores.base import Look, Outcome, Probe, Snapshot, StoreError, Write
+from blocks.stores.base import Look, Outcome, Probe, Snapshot, StoreError, Stray, Write
 from blocks.stores.letta_digest import SeenDigest, hash_of
 from blocks.stores.letta_roster import AgentSeen
 
@@ -46,6 +46,7 @@ class Thing:
     project: str = ""
     hidden: bool = False
     problem: str = ""
+    strays: tuple[Stray, ...] = ()
     foreign: dict[str, Any] = field(default_factory=dict)
 
 
@@ -213,6 +214,7 @@ class FakeStore:
             keep={"id": thing.id, "project": thing.project, "foreign": dict(thing.foreign)},
             problem=thing.problem,
             torn=thing.problem == "torn",
+            strays=thing.strays if thing.problem else (),
         )
 
     def _in_scope(self, thing: Thing) -> bool:
