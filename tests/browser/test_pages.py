@@ -135,7 +135,7 @@ PAGES = [
 NO_PAGES = {"logout", "healthz", "memory_preview", "memory_archive", "memory_restore", "memory_restore_revision"} | {
     *("sync_now", "sync_allow", "run_stop", "conflict_resolve", "connection_test", "connection_confirm", "adopt"),
     *("project_archive", "project_unarchive", "project_demo", "member_invite", "member_role", "member_remove"),
-    *("live", "token_create", "token_revoke", "agent_attach", "agent_detach"),
+    *("live", "token_create", "token_revoke", "agent_attach", "agent_detach", "memory_agents"),
     *("memory_purge_text", "memory_purge_revisions", "memory_purge_memory"),
 }
 
