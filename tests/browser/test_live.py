@@ -14,10 +14,11 @@ from playwright.sync_api import Page, Route, expect
 from blocks import actions
 from blocks.models import Memory
 from memoryhub import tokens
-from memoryhub.models import Project
+from memoryhub.models import LettaServer, Project
+from syncjobs.push import push
 from tests.browser.conftest import People, make_project
 from tests.browser.hub import Hub, account
-from tests.contract.letta import DIRECT
+from tests.contract.letta import DIRECT, Server
 
 
 @pytest.fixture
@@ -64,6 +65,16 @@ def test_an_open_memory_shows_the_new_text(people: People, memory: Memory) -> No
     actions.edit(memory, {"text": "Stop the queue first.\n"}, agent="GPT", based_on=1)
     expect(page.locator("#id_text")).to_have_value("Stop the queue first.\n")
     expect(page.locator(".history")).to_contain_text("GPT")
+
+
+def test_who_sees_a_block_is_asked_for_when_its_page_opens(people: People, hub_models: None, letta_server: str) -> None:
+    letta, _ = LettaServer.objects.get_or_create(url=letta_server, defaults={"name": "Team Letta"})
+    team = make_project(f"seen-{uuid4().hex[:6]}", name="Seen", letta_server=letta)
+    memory = actions.create(team, {"title": "Rollback", "text": "Stop the queue.\n"}, user=account("maria"))
+    assert push([memory.pk]) == []
+    Server(letta_server).agent(memory.replicas.get().external_id)
+    page = show(people, memory.get_absolute_url())
+    expect(page.locator("#whole")).to_contain_text("1 agent sees this block")
 
 
 def test_a_message_stays_when_the_page_is_drawn_anew(people: People, memory: Memory) -> None:
