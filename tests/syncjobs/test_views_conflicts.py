@@ -196,28 +196,25 @@ def test_the_other_side_is_named_where_it_has_no_text_of_its_own(
     assert "Local has the same text as the hub." in client.get(url("conflict", conflict)).text
 
 
-def test_additions_at_one_place_can_both_be_kept(client: Client, maria: User, world: World) -> None:
+@pytest.mark.parametrize(
+    "lines",
+    [("first", "{}", "last"), ("first", "last", "{}")],
+    ids=["between", "after a last line without an end"],
+)
+def test_additions_at_one_place_can_both_be_kept(
+    client: Client, maria: User, world: World, lines: tuple[str, ...]
+) -> None:
+    text = "\n".join(lines)
     memory = world.create("first\nlast", title="List")
     world.synced()
     (block,) = world.letta.things.values()
-    block.state = {**block.state, "text": "first\nof Letta\nlast"}
-    world.edit(memory, text="first\nof the hub\nlast")
+    block.state = {**block.state, "text": text.format("of Letta")}
+    world.edit(memory, text=text.format("of the hub"))
     world.run()
     page = client.get(url("conflict", world.conflict())).text
     assert "Keep this text, with both additions" in page
-    assert "first\nof the hub\nof Letta\nlast" in page
-
-
-def test_additions_after_a_last_line_without_an_end_can_both_be_kept(client: Client, maria: User, world: World) -> None:
-    memory = world.create("first\nlast", title="List")
-    world.synced()
-    (block,) = world.letta.things.values()
-    block.state = {**block.state, "text": "first\nlast\nof Letta"}
-    world.edit(memory, text="first\nlast\nof the hub")
-    world.run()
-    page = client.get(url("conflict", world.conflict())).text
-    assert "Keep this text, with both additions" in page
-    assert "first\nlast\nof the hub\nof Letta</textarea>" in page
+    both = text.format("of the hub\nof Letta")
+    assert f"{both}</textarea>" in page
 
 
 def test_where_the_other_side_is_in_conflict_too_that_is_next(
