@@ -33,7 +33,7 @@ from blocks.api import resources, writing
 from blocks.api.history import item as change_item
 from blocks.api.memories import find
 from blocks.api.queries import Words
-from blocks.api.schemas import MemoryChanges, NewMemory, memory_out
+from blocks.api.schemas import MemoryChanges, NewMemory, memories_out, memory_out
 from blocks.models import Memory
 from memoryhub.api import Limited, Unprocessable, admit
 from memoryhub.tokens import Caller, TokenRefused
@@ -198,7 +198,7 @@ def _brief(memory: Memory) -> dict[str, Any]:
 
 
 def _whole(memory: Memory) -> dict[str, Any]:
-    said = memory_out(memory, "")
+    (said,) = memories_out(memory.project, [memory], lambda _: "")
     del said["url"]
     return said
 

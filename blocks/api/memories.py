@@ -22,7 +22,7 @@ from blocks.api.schemas import (
     NewMemory,
     NotMadeOut,
     UuidOut,
-    memory_out,
+    memories_out,
 )
 from blocks.models import Memory
 from memoryhub.api import answers, caller, editors, no_others
@@ -70,7 +70,7 @@ def find(project: Project, uuid: str) -> Memory:
 
 
 def _one(request: HttpRequest, memory: Memory) -> dict[str, Any]:
-    return memory_out(memory, Pages(request, memory.project).of(memory))
+    return memories_out(memory.project, [memory], Pages(request, memory.project).of)[0]
 
 
 @router.get(
@@ -91,7 +91,7 @@ def memories(request: HttpRequest, query: Query[ListQuery]) -> dict[str, Any]:
     after = Place.decode(query.cursor) if query.cursor else None
     found, following = page(queryset if text else queryset.defer("text"), query.order, after, query.limit)
     pages = Pages(request, project)
-    return {"items": [memory_out(memory, pages.of(memory), text=text) for memory in found], "next": following}
+    return {"items": memories_out(project, found, pages.of, text=text), "next": following}
 
 
 @router.post(

@@ -5,6 +5,7 @@ What a field must be like stands here for the document only; `blocks.validation`
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -14,6 +15,7 @@ from blocks.standing import rows_of
 from blocks.state import DEFAULT_KIND, DEFAULT_LIMIT, MARK, MAX_TAG_LENGTH, MAX_TAGS, PRIVATE_LABELS
 from blocks.validation import LARGEST_LIMIT, MAX_KIND
 from memoryhub.api import ErrorOut
+from memoryhub.models import Project
 
 STORABLE = r"^[^\u0000]*$"  # not every side can keep a NUL character
 UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
@@ -288,16 +290,26 @@ def state_in_words(memory: Memory) -> str:
     return "archived" if memory.archived_at else memory.get_sync_state_display()
 
 
-def trouble_in_words(memory: Memory) -> str:
-    """What a memory that shows a problem has for one, '' for every other."""
-    if not memory.live or memory.sync_state != SyncState.PROBLEM:
-        return ""
-    (row,) = rows_of(memory.project, [memory])
-    return " ".join(f"{side.place.name}: {side.reason}" for side in row.sides if side.status == "problem")
+def troubles_of(project: Project, memories: Iterable[Memory]) -> dict[int, str]:
+    """In words what those have for a problem that show one; no query where none does, else as many as for one."""
+    those = [memory for memory in memories if memory.live and memory.sync_state == SyncState.PROBLEM]
+    rows = rows_of(project, those) if those else []
+    return {
+        row.memory.pk: " ".join(f"{side.place.name}: {side.reason}" for side in row.sides if side.status == "problem")
+        for row in rows
+    }
 
 
-def memory_out(memory: Memory, url: str, *, text: bool = True) -> dict[str, Any]:
-    """A memory as the API gives it. url: of its page."""
+def memories_out(
+    project: Project, memories: Collection[Memory], page_of: Callable[[Memory], str], *, text: bool = True
+) -> list[dict[str, Any]]:
+    """Memories of a project as the API gives them. page_of: the address of a memory's page."""
+    troubles = troubles_of(project, memories)
+    return [memory_out(memory, page_of(memory), troubles.get(memory.pk, ""), text=text) for memory in memories]
+
+
+def memory_out(memory: Memory, url: str, trouble: str = "", *, text: bool = True) -> dict[str, Any]:
+    """A memory as the API gives it. url: of its page. trouble: see `troubles_of`."""
     out = {name: getattr(memory, name) for name in COPIED}
     if text:
         out["text"] = memory.text
@@ -307,7 +319,7 @@ def memory_out(memory: Memory, url: str, *, text: bool = True) -> dict[str, Any]
         "revision": memory.number,
         "archived": not memory.live,
         "state": state_in_words(memory),
-        "notice": memory.notice or trouble_in_words(memory),
+        "notice": memory.notice or trouble,
         "url": url,
     }
 

@@ -10,7 +10,7 @@ from ninja import Query, Router
 from blocks import recall
 from blocks.api.memories import Pages
 from blocks.api.queries import SearchQuery
-from blocks.api.schemas import FoundList, memory_out
+from blocks.api.schemas import FoundList, memories_out
 from memoryhub.api import answers, caller, no_others
 
 router = Router(tags=["memories"])
@@ -33,8 +33,9 @@ def search(request: HttpRequest, query: Query[SearchQuery]) -> dict[str, Any]:
     )
     pages = Pages(request, project)
     items = [
-        memory_out(hit.memory, pages.of(hit.memory))
-        | {"score": hit.score, "similarity": hit.similarity, "excerpt": hit.excerpt}
-        for hit in found.hits
+        said | {"score": hit.score, "similarity": hit.similarity, "excerpt": hit.excerpt}
+        for hit, said in zip(
+            found.hits, memories_out(project, [hit.memory for hit in found.hits], pages.of), strict=True
+        )
     ]
     return {"items": items, "how": found.how, "note": found.note}

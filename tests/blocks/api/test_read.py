@@ -302,3 +302,17 @@ def test_a_memory_in_problem_says_what_it_has_for_one(api: Api, project: Project
     assert api.get(f"memories/{memory.uuid}").json()["notice"] == said
     (listed,) = api.get("memories").json()["items"]
     assert (listed["state"], listed["notice"]) == ("problem", said)
+
+
+def test_many_in_problem_take_no_more_queries_than_one(api: Api, project: Project, memory: Memory) -> None:
+    def queries() -> int:
+        Memory.objects.update(sync_state=SyncState.PROBLEM)
+        with CaptureQueriesContext(connection) as asked:
+            api.get("memories")
+        return len(asked)
+
+    api.get("memories")  # the first use of a token in a minute is noted
+    one = queries()
+    for number in range(5):
+        actions.create(project, {"text": f"{number}"})
+    assert queries() == one
